@@ -1,0 +1,75 @@
+"""Interest: which group a host wants, and from which sources (Decision 25).
+
+One value serves the IGMP and MLD edge, the wire and the forwarder. It has the meaning of an IGMPv3
+record (RFC 9776 §4.2.12): `INCLUDE{}` is "nothing", `EXCLUDE{}` is "every source".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from dmmp.types import IpAddress
+
+
+class FilterMode(IntEnum):
+    """How the source list is meant."""
+
+    INCLUDE = 0
+    EXCLUDE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Interest:
+    """Wish for the packets of one group; `sources` is sorted and free of duplicates when made by `interest`."""
+
+    group: IpAddress
+    mode: FilterMode = FilterMode.EXCLUDE
+    sources: tuple[IpAddress, ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Tell whether this is the absence of interest: a leave."""
+        return self.mode is FilterMode.INCLUDE and not self.sources
+
+    def admits(self, source: IpAddress) -> bool:
+        """Tell whether packets from `source` are wanted."""
+        return (source in self.sources) == (self.mode is FilterMode.INCLUDE)
+
+
+def interest(
+    group: IpAddress, mode: FilterMode = FilterMode.EXCLUDE, sources: Iterable[IpAddress] = ()
+) -> Interest:
+    """Make an `Interest` with its sources in canonical order."""
+    return Interest(group, mode, tuple(sorted(set(sources), key=int)))
+
+
+def no_interest(group: IpAddress) -> Interest:
+    """Make the record that withdraws interest in `group`."""
+    return Interest(group, FilterMode.INCLUDE, ())
+
+
+def union(records: Iterable[Interest]) -> tuple[Interest, ...]:
+    """Merge records into one per group that admits whatever any of them admits; sorted, without empty ones."""
+    merged: dict[IpAddress, Interest] = {}
+    for record in records:
+        held = merged.get(record.group)
+        merged[record.group] = record if held is None else _either(held, record)
+    kept = (record for record in merged.values() if not record.is_none)
+    return tuple(sorted(kept, key=lambda record: (record.group.version, int(record.group))))
+
+
+def _either(first: Interest, second: Interest) -> Interest:
+    included: set[IpAddress] = set()
+    excluded: set[IpAddress] | None = None
+    for record in (first, second):
+        if record.mode is FilterMode.INCLUDE:
+            included.update(record.sources)
+        elif excluded is None:
+            excluded = set(record.sources)
+        else:
+            excluded &= set(record.sources)
+    if excluded is None:
+        return interest(first.group, FilterMode.INCLUDE, included)
+    return interest(first.group, FilterMode.EXCLUDE, excluded - included)
