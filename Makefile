@@ -1,0 +1,22 @@
+# Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
+
+.PHONY: setup demo test check clean
+
+# The virtual environment and the Debian packages; a moment when they are there already.
+setup:
+	@bash scripts/setup.sh
+
+demo: setup
+	.venv/bin/dmmp demo
+
+# Everything, also what needs root and minutes.
+test: setup
+	.venv/bin/python -m tests all
+
+# The fast part: under a minute, no privilege needed.
+check: setup
+	.venv/bin/python -m tests
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
