@@ -1,0 +1,94 @@
+"""What a role asks the world to do: a closed union of frozen values (seven kinds).
+
+Drivers carry them out in order; tests compare them. A role has no other effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.events import Event
+from dmmp.interest import Interest
+from dmmp.messages.schema import Message
+from dmmp.types import Endpoint, HostId, SessionId
+
+ANY_ORIGIN = HostId(0)
+"""Origin of the entry that serves every origin without an entry of its own, PIM's (*,G)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One downstream host and what its subtree wants (Decision 25)."""
+
+    endpoint: Endpoint
+    interest: tuple[Interest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingEntry:
+    """Where data of an origin may come from and where it goes (slide 10, Decisions 15, 16, 25).
+
+    `upstream` lists the endpoints data is accepted from: the present parent first, then one that is
+    being left (make before break); empty at the source. `deliver` is what this host's own programs
+    want.
+    """
+
+    session: SessionId
+    origin: HostId = ANY_ORIGIN
+    tree_version: int = 0
+    upstream: tuple[Endpoint, ...] = ()
+    downstream: tuple[Branch, ...] = ()
+    deliver: tuple[Interest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send one control message."""
+
+    message: Message
+    to: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Put a forwarding entry in force, in place of the one with its session and origin."""
+
+    entry: ForwardingEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Remove a forwarding entry."""
+
+    session: SessionId
+    origin: HostId = ANY_ORIGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Send packets from the cache again (Decision 18): fields as in `DataRequest`."""
+
+    session: SessionId
+    origin: HostId
+    channel: int
+    base: int
+    bitmap: bytes
+    to: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Change the host's role in place; `EndHost` carries it out, drivers never see it."""
+
+    role: str
+    state: object
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Tell logs, traces and people what happened."""
+
+    event: Event
+
+
+Action = Send | Install | Withdraw | Replay | Become | Report

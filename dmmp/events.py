@@ -1,0 +1,167 @@
+"""What a `Report` may say: what a person or a trace cares about, as values.
+
+`str(event)` is the line that a long-running command prints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.types import Endpoint, HostId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened at this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Event):
+    """The RP gave this host its identity (-03 §6.1)."""
+
+    session: SessionId
+    host: HostId
+    rendezvous_point: Endpoint
+
+    def __str__(self) -> str:
+        return f"registered at {self.rendezvous_point} as host {self.host:08x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted(Event):
+    """A parent took this host in (-03 §6.3)."""
+
+    parent: HostId
+    endpoint: Endpoint
+    depth: int
+
+    def __str__(self) -> str:
+        return f"joined below {self.parent:08x} at {self.endpoint}, depth {self.depth}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParentLost(Event):
+    """The parent is gone, or no parent any more; a new one is sought (slide 22)."""
+
+    parent: HostId
+    reason: str
+
+    def __str__(self) -> str:
+        return f"lost parent {self.parent:08x} ({self.reason}), looking for another"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildAdded(Event):
+    """A child confirmed its place here."""
+
+    child: HostId
+    endpoint: Endpoint
+
+    def __str__(self) -> str:
+        return f"child {self.child:08x} at {self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildLost(Event):
+    """A child left or fell silent."""
+
+    child: HostId
+    reason: str
+
+    def __str__(self) -> str:
+        return f"child {self.child:08x} gone ({self.reason})"
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted(Event):
+    """This host is a super node now (slide 9)."""
+
+    by: Endpoint
+
+    def __str__(self) -> str:
+        return f"super node, chosen by the source at {self.by}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeshChanged(Event):
+    """The source sees another set of super nodes (slide 9)."""
+
+    super_nodes: int
+    tree_version: int
+
+    def __str__(self) -> str:
+        return f"{self.super_nodes} super nodes, tree version {self.tree_version}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostRegistered(Event):
+    """RP: a host registered for the first time."""
+
+    host: HostId
+    endpoint: Endpoint
+    hosts: int
+
+    def __str__(self) -> str:
+        return f"host {self.host:08x} at {self.endpoint} registered, {self.hosts} in the session"
+
+
+@dataclass(frozen=True, slots=True)
+class HostExpired(Event):
+    """RP: a host left, or was not heard of for the hold time."""
+
+    host: HostId
+    reason: str
+    hosts: int
+
+    def __str__(self) -> str:
+        return f"host {self.host:08x} gone ({self.reason}), {self.hosts} in the session"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Event):
+    """Something is missing; the host goes on trying."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"waiting: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Event):
+    """What `Waiting` complained of is over."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Event):
+    """The RP will not have this host, and trying again is useless."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"refused: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Left(Event):
+    """This host has left the session in good order (slide 20)."""
+
+    def __str__(self) -> str:
+        return "left the session"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerViolation(Event):
+    """A well-formed message that was not allowed; it changed nothing."""
+
+    section: str
+    reason: str
+    sender: Endpoint
+
+    def __str__(self) -> str:
+        return f"{self.sender} broke {self.section}: {self.reason}"

@@ -1,0 +1,48 @@
+"""Inputs that never cross the wire: the application's wishes, and what the forwarder noticed.
+
+They enter a role by the same door as messages, from the endpoint `SELF`, and have no encoding, so
+no peer can forge one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.interest import Interest
+from dmmp.types import Endpoint, Instant
+
+
+@dataclass(frozen=True, slots=True)
+class LocalMessage:
+    """Anything that comes from this host itself; it cannot be encoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start(LocalMessage):
+    """Begin: register and find a place (slide 14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(LocalMessage):
+    """Leave in good order (slide 20)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe(LocalMessage):
+    """A program on this host wants a group; replaces what it wanted of the group before (Decision 25)."""
+
+    interest: Interest
+
+
+@dataclass(frozen=True, slots=True)
+class Silence(LocalMessage):
+    """The flow from upstream stopped at `since`, though it was steady (Decision 11)."""
+
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable(LocalMessage):
+    """The network says that nobody listens at this endpoint (an ICMP error, RFC 792)."""
+
+    endpoint: Endpoint

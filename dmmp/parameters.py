@@ -1,0 +1,93 @@
+"""Every timer, limit and default of the protocol, each with where it comes from.
+
+Seconds unless the name says otherwise. A frozen value: tests and users make their own with
+`dataclasses.replace`. Contradictions raise `ParameterError` when it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The protocol's constants; the comment on each names its source."""
+
+    # Requests and responses.
+    retry_first: float = 0.25  # Decision 9: first retransmission
+    retry_tries: int = 5  # Decision 9: then the next candidate
+    probe_tries: int = 3  # Decision 11: silence, then probes, then inactive
+    join_tries: int = 3  # Decision 9, shortened for a host without a parent
+    maximum_outstanding: int = 1024  # Decision 6: open requests a host remembers
+
+    # Finding a place.
+    candidates: int = 12  # Decision 13: super nodes probed by a newcomer
+    probe_rounds: int = 3  # Decision 12: minimum of three round trips
+    probe_spacing: float = 0.03  # Decision 12: between two rounds
+    probe_wait: float = 0.4  # Decision 12: how long answers are collected
+    similar_ratio: float = 1.1  # Decision 12: "similar" delays
+    similar_delay: float = 0.002  # Decision 12: "similar" delays
+    offers_wait: float = 0.15  # slide 16: how long offers are collected after the first
+    join_wait: float = 1.0  # slide 16: without any offer, the next candidate
+    reservation_hold: float = 3.0  # slide 16: an offer nobody confirmed lapses
+    pass_down: int = 8  # slide 16: levels a Join Request may be passed down
+    pass_width: int = 3  # slide 16: children it is passed to, most spare out-degree first
+    retry_bootstrap: float = 1.0  # -03 §6.1: nothing found, ask the RP again
+    retry_bootstrap_most: float = 10.0  # -03 §6.1: the longest pause between two tries
+    offer_after: int = 3  # slide 16: rounds without a place before offering oneself
+    cluster_window: float = 0.2  # slide 9: applicants collected, the most capable first
+
+    # Keeping it.
+    refresh_cluster: float = 5.0  # Decision 10
+    hold_cluster: float = 15.0  # Decision 10
+    refresh_mesh: float = 10.0  # Decision 10
+    hold_mesh: float = 30.0  # Decision 10
+    refresh_rp: float = 20.0  # Decision 21: soft state at the RP
+    hold_rp: float = 70.0  # Decision 21
+    delay_weight: float = 0.1  # Decision 12: EWMA of round trips
+    previous_parent_hold: float = 2.0  # Decision 16: make before break within a cluster
+
+    # The mesh.
+    super_node_ratio: float = 0.1  # slide 9: share of hosts chosen as super nodes
+    super_nodes_most: int = 100  # slide 15: no more than one hundred
+    choose_after: float = 0.5  # slide 9: hosts collected before the source chooses
+    build_window: float = 5.0  # slide 9: after the first super node, joins are first-build ones
+    mesh_links: int = 3  # Decision 15: nearest k
+    mesh_random_links: int = 1  # Decision 15: plus one random
+    rebuild_after: float = 0.3  # Decision 15: link state settles before the tree is computed
+
+    # Limits.
+    sessions: int = 64  # one RP process
+    hosts: int = 200_000  # one session at the RP
+    children: int = 256  # a host, whatever its out-degree says
+    groups: int = 1024  # a host's own and its children's, each
+    leaf_below: int = 2  # slide 9: leaf and non-leaf
+    path: int = 64  # Decision 17: longest root path
+
+    # Data.
+    cache_seconds: float = 2.0  # Decision 18
+    cache_bytes: int = 16 << 20  # Decision 18
+    newcomer_seconds: float = 0.5  # slide 17: how far back a newcomer is served from the cache
+    silence_least: float = 0.5  # Decision 11, plain form
+    silence_gaps: float = 5.0  # Decision 11: mean packet gaps
+    heartbeat: float = 1.0  # Decision 4: announcement of a channel that carries data
+    heartbeat_idle: float = 5.0  # Decision 4: of one that idles
+    channel_idle: float = 60.0  # Decision 8: an idle channel's number is given up
+    channels: int = 1024  # Decision 8: channels an origin has, and a forwarder knows
+    unknown_hold: float = 0.5  # Decision 8: data ahead of its announcement waits so long
+    unknown_bytes: int = 1 << 20  # Decision 8: and so much
+
+    def __post_init__(self) -> None:
+        for refresh, hold in (
+            ("refresh_cluster", "hold_cluster"),
+            ("refresh_mesh", "hold_mesh"),
+            ("refresh_rp", "hold_rp"),
+        ):
+            if getattr(self, hold) < 2 * getattr(self, refresh):
+                raise ParameterError(f"{hold} must be at least twice {refresh}")
+        if self.candidates > 12:
+            raise ParameterError("candidates: at most 12 fit into one message (Decision 13)")
+        if self.super_nodes_most > 100:
+            raise ParameterError("super_nodes_most: no more than one hundred (slide 15)")

@@ -1,0 +1,35 @@
+"""What a running host shows of itself: for `dmmp show`, the simulator's checks, transcripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.interest import Interest
+from dmmp.messages.common import HostRecord
+from dmmp.types import NO_HOST, NO_SESSION, Endpoint, HostId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A snapshot of a role; `state` is the name of its state class."""
+
+    role: str
+    state: str
+    session: SessionId = NO_SESSION
+    session_name: str = ""
+    host: HostId = NO_HOST
+    out_degree: int = 0
+    parent: HostRecord | None = None
+    depth: int | None = None
+    root_path: tuple[HostId, ...] = ()
+    super_node: HostId = NO_HOST
+    children: tuple[HostRecord, ...] = ()
+    mesh_children: tuple[HostRecord, ...] = ()
+    backups: tuple[HostRecord, ...] = ()
+    super_nodes: tuple[HostRecord, ...] = ()
+    groups: tuple[Interest, ...] = ()
+    subtree_groups: tuple[Interest, ...] = ()
+    tree_version: int = 0
+    hosts: int = 0
+    tables: tuple[tuple[str, int], ...] = ()
+    """Sizes of the role's tables, for the bounds check and `show`."""
