@@ -1,0 +1,77 @@
+"""`python -m tests`: the checks and the fast tests; `python -m tests all`: everything.
+
+Each step is named, timed and, when it fails, the last one: later steps would only bury its message.
+Nothing here knows what is tested; the markers and settings are in `pyproject.toml`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+
+Step = tuple[str, list[str]]
+
+CHECKS: list[Step] = [
+    ("format", [PYTHON, "-m", "ruff", "format", "--check", "."]),
+    ("lint", [PYTHON, "-m", "ruff", "check", "."]),
+    ("types", [PYTHON, "-m", "mypy"]),
+    ("tidy", [PYTHON, "-m", "pytest", "-q", "tests/test_tidy.py"]),
+]
+
+FAST = "not slow and not namespace"
+FAST_TESTS = ["--ignore=tests/test_tidy.py", "-m", FAST]
+
+
+def fast_tests() -> list[str]:
+    """Give the command for the fast tests: one worker a core, two at least."""
+    workers = str(max(2, os.cpu_count() or 1))
+    return [PYTHON, "-m", "pytest", "-q", "-n", workers, *FAST_TESTS]
+
+
+def slow_tests() -> list[str]:
+    """Give the command for the rest: one at a time, because they measure and share the machine.
+
+    Without root the tests that need devices get a user namespace of their own.
+    """
+    command = [PYTHON, "-m", "pytest", "-v", "-m", "slow or namespace"]
+    if os.geteuid() != 0:
+        return [PYTHON, "-m", "dmmp.demo.internet", *command]
+    return command
+
+
+def run(steps: list[Step]) -> int:
+    """Run the steps in order; stop at the first that fails and give its exit code."""
+    environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+    for name, command in steps:
+        print(f"== {name}", flush=True)
+        begun = time.monotonic()
+        code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+        seconds = time.monotonic() - begun
+        if code != 0:
+            print(f"== {name} FAILED after {seconds:.1f} s; again with:", flush=True)
+            print(f"   {shlex.join(command)}", flush=True)
+            return code if code > 0 else 128 - code
+        print(f"== {name}: {seconds:.1f} s", flush=True)
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Choose the steps by the command's only argument."""
+    steps = [*CHECKS, ("fast tests", fast_tests())]
+    if arguments == ["all"]:
+        steps.append(("slow and namespace tests", slow_tests()))
+    elif arguments:
+        print("usage: python -m tests [all]", file=sys.stderr)
+        return 2
+    return run(steps)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
