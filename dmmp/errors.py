@@ -40,7 +40,7 @@ class DecodeError(DmmpError):
 
 
 class Violation(DmmpError):
-    """A well-formed message that is not allowed now; a handler raises it, `Role.receive` reports it."""
+    """Well-formed but not allowed now; a handler raises it, `Role.receive` reports it."""
 
     def __init__(self, section: str, reason: str) -> None:
         super().__init__(f"{section}: {reason}")
@@ -49,7 +49,7 @@ class Violation(DmmpError):
 
 
 class UsageError(DmmpError):
-    """Our own caller (the command line, a test) asked for what cannot be: one line with the cure, exit 2."""
+    """Our own caller asked for what cannot be: one line with the cure, exit code 2."""
 
 
 class ParameterError(UsageError):

@@ -22,7 +22,7 @@ class FilterMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interest:
-    """Wish for the packets of one group; `sources` is sorted and free of duplicates when made by `interest`."""
+    """Wish for the packets of one group; `interest` makes `sources` sorted, free of duplicates."""
 
     group: IpAddress
     mode: FilterMode = FilterMode.EXCLUDE
@@ -51,7 +51,7 @@ def no_interest(group: IpAddress) -> Interest:
 
 
 def union(records: Iterable[Interest]) -> tuple[Interest, ...]:
-    """Merge records into one per group that admits whatever any of them admits; sorted, without empty ones."""
+    """Merge records into one a group that admits what any admits; sorted, without empty ones."""
     merged: dict[IpAddress, Interest] = {}
     for record in records:
         held = merged.get(record.group)

@@ -1,6 +1,7 @@
 """The small words of the protocol: instants, identifiers, addresses.
 
-Nothing here has behaviour beyond validation and conversion; everything imports it, it imports nothing.
+Nothing here has behaviour beyond validation and conversion. Everything imports it, it imports
+nothing. The ids are those of -03 §5.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, NewType
 
 Instant = float
-"""Seconds on a monotonic clock that no protocol code may ask about: compare and add, nothing else."""
+"""Seconds on a monotonic clock that no protocol code may ask about: compare and add only."""
 
 HostId = NewType("HostId", int)
 """A host within one session: 32 bits, given out by the RP; 0 means "none yet" (Decision 7)."""
@@ -49,6 +50,6 @@ SELF = Endpoint(ip_address("0.0.0.0"), 1)
 
 
 def serial_newer(first: int, second: int, bits: int) -> bool:
-    """Tell whether `first` comes after `second` in RFC 1982 serial order of `bits` bits (Decision 16)."""
+    """Tell whether `first` comes after `second` in RFC 1982 order of `bits` bits (Decision 16)."""
     half = 1 << (bits - 1)
     return first != second and ((first - second) & ((1 << bits) - 1)) < half

@@ -6,11 +6,10 @@ bounded by the datagram's length. Behaviour is elsewhere (`roles`).
 
 from __future__ import annotations
 
-from io import BytesIO
+import struct
+from typing import Any
 
-import construct
-
-from dmmp.errors import DecodeError, DecodeReason
+from dmmp.errors import DecodeError, DecodeReason, UsageError
 from dmmp.messages import bootstrap, data, joining, leaving, liveness, mesh, promotion
 from dmmp.messages.bootstrap import (
     PingRpRequest,
@@ -21,7 +20,7 @@ from dmmp.messages.bootstrap import (
     SubscriptionResponse,
 )
 from dmmp.messages.data import Data, DataRequest, Error, Heartbeat
-from dmmp.messages.header import HEADER, HEADER_BYTES, VERSION, Header, read_header
+from dmmp.messages.header import HEADER, HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES, VERSION, read_header
 from dmmp.messages.joining import ClusterRequest, ClusterResponse, JoinRequest, JoinResponse
 from dmmp.messages.leaving import LeaveReport, LeaveResponse
 from dmmp.messages.liveness import (
@@ -43,8 +42,9 @@ from dmmp.messages.promotion import (
     PromotionConfirm,
     PromotionRequest,
 )
-from dmmp.messages.schema import InvalidValue, Message, Tlv
+from dmmp.messages.schema import Message, Tlv
 from dmmp.messages.tlv import build_tlvs, parse_tlvs
+from dmmp.messages.wiretypes import InvalidValue
 from dmmp.types import HostId, SessionId
 
 _FAMILIES = (data, bootstrap, joining, mesh, liveness, leaving, promotion)
@@ -59,23 +59,28 @@ REGISTRY: dict[int, type[Message]] = {
 
 
 def encode(message: Message) -> bytes:
-    """Build the datagram of a message: header, body, optional elements."""
-    body: bytes = message.BODY.build(message)
-    if message.tlvs:
-        body += build_tlvs(message.tlvs)
-    return (
-        HEADER.pack(
-            VERSION,
-            message.tree_version,
-            message.OPTION,
-            message.session,
-            message.source,
-            message.sequence,
-            message.reserved,
-            len(body),
+    """Build the datagram of a message; raise `UsageError` if a field's value does not fit."""
+    try:
+        body = message.PACKED.build(message)
+        if message.tlvs:
+            body += build_tlvs(message.tlvs)
+        if len(body) > MAXIMUM_PAYLOAD_BYTES:
+            raise UsageError(f"{type(message).__name__}: {len(body)} bytes fit no datagram")
+        return (
+            HEADER.pack(
+                VERSION,
+                message.tree_version,
+                message.OPTION,
+                message.session,
+                message.source,
+                message.sequence,
+                message.reserved,
+                len(body),
+            )
+            + body
         )
-        + body
-    )
+    except (InvalidValue, struct.error) as error:
+        raise UsageError(f"{type(message).__name__} cannot be sent: {error}") from error
 
 
 def decode(datagram: bytes | memoryview) -> Message:
@@ -84,33 +89,14 @@ def decode(datagram: bytes | memoryview) -> Message:
     cls = REGISTRY.get(header.option)
     if cls is None:
         raise DecodeError(DecodeReason.OPTION, 2, f"unknown option {header.option:#06x}")
-    stream = BytesIO(datagram[HEADER_BYTES:])
-    try:
-        parsed = cls.BODY.parse_stream(stream)
-    except InvalidValue as error:
-        raise DecodeError(DecodeReason.VALUE, HEADER_BYTES + stream.tell(), str(error)) from None
-    except construct.StreamError:
-        raise DecodeError(
-            DecodeReason.TRUNCATED, HEADER_BYTES + stream.tell(), cls.__name__
-        ) from None
-    except (construct.ConstructError, UnicodeError):
-        raise DecodeError(DecodeReason.VALUE, HEADER_BYTES + stream.tell(), cls.__name__) from None
-    return _finish(cls, parsed, header, datagram, HEADER_BYTES + stream.tell())
-
-
-def _finish(
-    cls: type[Message],
-    parsed: Message,
-    header: Header,
-    datagram: bytes | memoryview,
-    offset: int,
-) -> Message:
+    data = bytes(datagram)
+    values, end = cls.PACKED.parse(data, HEADER_BYTES)
     tlvs: tuple[Tlv, ...] = ()
-    if offset < len(datagram):
+    if end < len(data):
         if not cls.HAS_TLVS:
-            raise DecodeError(DecodeReason.TRAILING, offset, cls.__name__)
-        tlvs = parse_tlvs(bytes(datagram[offset:]), offset)
-    values = {name: getattr(parsed, name) for name in cls.BODY.names}
+            raise DecodeError(DecodeReason.TRAILING, end, cls.__name__)
+        tlvs = parse_tlvs(data[end:], end)
+    fields: dict[str, Any] = dict(zip(cls.PACKED.names, values, strict=True))
     return cls(
         session=SessionId(header.session),
         source=HostId(header.source),
@@ -118,7 +104,7 @@ def _finish(
         tree_version=header.tree_version,
         reserved=header.reserved,
         tlvs=tlvs,
-        **values,
+        **fields,
     )
 
 

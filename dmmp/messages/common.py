@@ -6,21 +6,19 @@ All addresses are 16 bytes on the wire (IPv4 mapped), so that every record has o
 from __future__ import annotations
 
 from enum import IntEnum, IntFlag
-from typing import Any
-
-import construct
 
 from dmmp.interest import FilterMode, Interest
-from dmmp.messages.schema import (
+from dmmp.messages.schema import record, wire
+from dmmp.messages.wiretypes import (
+    Record,
+    WireField,
     address,
     choice,
     counted,
     endpoint,
-    record,
     uint8,
     uint16,
     uint32,
-    wire,
 )
 from dmmp.types import NO_HOST, NOWHERE, Endpoint, HostId
 
@@ -41,7 +39,7 @@ MAXIMUM_LINKS = 100
 
 
 class HostFlag(IntFlag):
-    """What a host is and offers (Decision 7, slide 9)."""
+    """What a host is and offers (slides 9 and 16); unknown bits are kept and mean nothing."""
 
     NONE = 0
     SOURCE = 1
@@ -116,12 +114,10 @@ class HostRecord:
 
     host: HostId = wire(uint32, doc="id within the session", default=NO_HOST)
     endpoint: Endpoint = wire(endpoint, doc="where it receives datagrams", default=NOWHERE)
-    flags: int = wire(uint8, doc="HostFlag bits", default=0)
+    flags: int = wire(uint8, names=HostFlag, doc="what the host is and offers", default=0)
     depth: int = wire(uint8, doc="hops below the source; 255 = not joined", default=255)
     out_degree: int = wire(uint16, doc="maximum out-degree", default=0)
-    free_slots: int = wire(
-        uint16, doc="free places in its whole subtree (Decision 14)", default=0
-    )
+    free_slots: int = wire(uint16, doc="free places in its whole subtree (Decision 14)", default=0)
     uptime: int = wire(uint32, doc="seconds since it joined the session", default=0)
     delay_us: int = wire(
         uint32, doc="one-way delay from the source, microseconds; 0 = unknown", default=0
@@ -140,22 +136,15 @@ class LinkRecord:
     delay_us: int = wire(uint32, doc="round-trip time, microseconds")
 
 
-class _Interest(construct.Adapter):  # type: ignore[misc]
-    def _decode(self, obj: Any, context: Any, path: Any) -> Interest:
-        return Interest(obj.group, obj.mode, obj.sources)
-
-    def _encode(self, obj: Interest, context: Any, path: Any) -> Any:
-        return {"group": obj.group, "mode": obj.mode, "sources": obj.sources}
-
-
-interest_record = _Interest(
-    construct.Struct(
-        "group" / address,
-        "mode" / choice(uint8, FilterMode),
-        "sources" / counted(address, MAXIMUM_SOURCES),
-    )
+interest_record = Record(
+    Interest,
+    (
+        WireField("group", address, "group address"),
+        WireField("mode", choice(uint8, FilterMode), "how the sources are meant", FilterMode),
+        WireField("sources", counted(address, MAXIMUM_SOURCES), "source addresses"),
+    ),
 )
-"""Interest on the wire (Decision 25): group 16, mode 8 bits, count 8 bits, sources 16 bytes each."""
+"""Interest on the wire (Decision 25): group 16 bytes, mode 8 bits, count 8 bits, 16 a source."""
 
 host_records = counted(HostRecord.WIRE, MAXIMUM_CANDIDATES)  # type: ignore[attr-defined]
 host_record = HostRecord.WIRE  # type: ignore[attr-defined]

@@ -5,10 +5,10 @@ Data itself is never a message object on the data plane; the class here is for t
 
 from __future__ import annotations
 
-import construct
-
+from dmmp.messages.common import ErrorCode
 from dmmp.messages.options import Option
-from dmmp.messages.schema import Message, address, message, octets, text, uint8, uint16, uint32, wire
+from dmmp.messages.schema import Message, message, wire
+from dmmp.messages.wiretypes import address, octets, rest, text, uint8, uint16, uint32
 from dmmp.types import HostId, IpAddress
 
 MAXIMUM_BITMAP_BYTES = 128
@@ -17,9 +17,9 @@ MAXIMUM_BITMAP_BYTES = 128
 
 @message(Option.DATA, tlvs=False)
 class Data(Message):
-    """-03 §5, Decision 8. One IP packet of the channel in the reserved word, numbered by its origin."""
+    """-03 §5, Decision 8. One IP packet of the channel that the reserved word names."""
 
-    payload: bytes = wire(construct.GreedyBytes, doc="a whole IPv4 or IPv6 packet")
+    payload: bytes = wire(rest, doc="a whole IPv4 or IPv6 packet")
 
 
 @message(Option.HEARTBEAT)
@@ -57,7 +57,7 @@ class DataRequest(Message):
 class Error(Message):
     """Decision 5. The request with this sequence number was not understood or not allowed."""
 
-    code: int = wire(uint8, doc="ErrorCode")
+    code: int = wire(uint8, names=ErrorCode, doc="why it was not understood")
     option: int = wire(uint16, doc="option of the offending message")
     offset: int = wire(uint16, doc="byte offset of the fault in it")
     text: str = wire(text(128), doc="for people", default="")

@@ -39,6 +39,8 @@ OPTION_AT = struct.Struct("!H").unpack_from
 OPTION_OFFSET = 2
 """Where the option stands: it tells data from control before anything is decoded (Decision 4)."""
 
+_SESSION_AT = struct.Struct("!I").unpack_from
+
 FLAG_RESERVED_MASK = 0xFF000000
 EPOCH_MASK = 0x00FF0000
 CHANNEL_MASK = 0x0000FFFF
@@ -46,7 +48,7 @@ CHANNEL_MASK = 0x0000FFFF
 
 
 class Header(NamedTuple):
-    """The fields of -03 §5 in wire order; `length` counts the bytes after the header (Decision 2)."""
+    """The fields of -03 §5 in wire order; `length` counts what follows the header (Decision 2)."""
 
     version: int
     tree_version: int
@@ -59,16 +61,18 @@ class Header(NamedTuple):
 
 
 def read_header(datagram: bytes | memoryview) -> Header:
-    """Read and check the header of one whole datagram; raise `DecodeError` for anything but DMMP."""
+    """Read and check the header of a whole datagram; raise `DecodeError` for all but DMMP."""
+    if len(datagram) >= 8 and _SESSION_AT(datagram, 4)[0] == STUN_MAGIC:
+        raise DecodeError(DecodeReason.STUN, 4, "a STUN datagram")
     if len(datagram) < HEADER_BYTES:
         raise DecodeError(DecodeReason.TRUNCATED, len(datagram), "shorter than the header")
     header = Header._make(HEADER.unpack_from(datagram))
-    if header.session == STUN_MAGIC:
-        raise DecodeError(DecodeReason.STUN, 4, "a STUN datagram")
     if header.version != VERSION:
         raise DecodeError(DecodeReason.VERSION, 0, f"version {header.version}, want {VERSION}")
     if header.length != len(datagram) - HEADER_BYTES:
         raise DecodeError(
-            DecodeReason.LENGTH, 20, f"{header.length} announced, {len(datagram) - HEADER_BYTES} there"
+            DecodeReason.LENGTH,
+            20,
+            f"{header.length} announced, {len(datagram) - HEADER_BYTES} there",
         )
     return header

@@ -1,10 +1,14 @@
-"""Into a cluster: Cluster for the first build, Join for late comers and rejoins (slides 9 and 16)."""
+"""Into a cluster: Cluster for the first build, Join for late comers and rejoins.
+
+Behaviour is elsewhere (`roles`). Slides 9 and 16, -03 §6.3.
+"""
 
 from __future__ import annotations
 
 from dmmp.messages.common import HostRecord, Status, host_record, host_records, root_path
 from dmmp.messages.options import Option
-from dmmp.messages.schema import Message, message, uint8, uint32, wire
+from dmmp.messages.schema import Message, message, wire
+from dmmp.messages.wiretypes import uint8, uint32
 from dmmp.types import NO_HOST, HostId
 
 
@@ -19,7 +23,7 @@ class ClusterRequest(Message):
 class ClusterResponse(Message):
     """Slide 9. A place, or a refusal with the super node's children to ask in turn."""
 
-    status: int = wire(uint8, doc="Status", default=Status.SUCCESS)
+    status: int = wire(uint8, names=Status, doc="result", default=Status.SUCCESS)
     parent: HostRecord = wire(host_record, doc="the super node", default=HostRecord())
     super_node: HostId = wire(uint32, doc="root of the cluster", default=NO_HOST)
     root_path: tuple[HostId, ...] = wire(
@@ -32,7 +36,7 @@ class ClusterResponse(Message):
 
 @message(Option.JOIN_REQUEST)
 class JoinRequest(Message):
-    """-03 §6.3, slide 16. A place for the applicant? Passed down with its sequence number unchanged."""
+    """-03 §6.3, slide 16. A place for the applicant? Passed down with its sequence unchanged."""
 
     applicant: HostRecord = wire(host_record, doc="the host that seeks a place; answers go to it")
     passes: int = wire(
@@ -44,7 +48,7 @@ class JoinRequest(Message):
 class JoinResponse(Message):
     """-03 §6.3. An offer, reserved for a short while; or a refusal with the refuser's children."""
 
-    status: int = wire(uint8, doc="Status", default=Status.SUCCESS)
+    status: int = wire(uint8, names=Status, doc="result", default=Status.SUCCESS)
     parent: HostRecord = wire(
         host_record, doc="who offers: depth and uptime decide (slide 16)", default=HostRecord()
     )

@@ -1,4 +1,7 @@
-"""Refresh, Probe and Status: who is there, how far, with what capacity (slide 18, -03 §6.4)."""
+"""Refresh, Probe and Status: who is there, how far, with what capacity.
+
+Behaviour is elsewhere (`roles`). Slide 18, -03 §6.4.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ from dmmp.messages.common import (
     root_path,
 )
 from dmmp.messages.options import Option
-from dmmp.messages.schema import Message, message, uint8, uint32, uint64, wire
+from dmmp.messages.schema import Message, message, wire
+from dmmp.messages.wiretypes import uint8, uint32, uint64
 from dmmp.types import NO_HOST, HostId
 
 
@@ -28,7 +32,7 @@ class RefreshRequest(Message):
     not named keep what they had until their hold time.
     """
 
-    kind: int = wire(uint8, doc="RefreshKind: what the sender is to the receiver")
+    kind: int = wire(uint8, names=RefreshKind, doc="what the sender is to the receiver")
     sender: HostRecord = wire(host_record, doc="the sender's present state")
     super_node: HostId = wire(uint32, doc="root of the sender's cluster", default=NO_HOST)
     root_path: tuple[HostId, ...] = wire(
@@ -46,7 +50,7 @@ class RefreshRequest(Message):
 class RefreshResponse(Message):
     """Slide 18. The receiver's own state in return; NOT_JOINED or UNKNOWN_HOST end the relation."""
 
-    status: int = wire(uint8, doc="Status", default=Status.SUCCESS)
+    status: int = wire(uint8, names=Status, doc="result", default=Status.SUCCESS)
     sender: HostRecord = wire(host_record, doc="the answering host's present state")
     super_node: HostId = wire(uint32, doc="root of its cluster", default=NO_HOST)
     root_path: tuple[HostId, ...] = wire(
@@ -76,7 +80,9 @@ class ProbeResponse(Message):
 class StatusReport(Message):
     """Slide 12, -03 §6.4. The subject is active, leaving or inactive."""
 
-    state: int = wire(uint8, doc="HostState", default=HostState.ACTIVE)
+    state: int = wire(
+        uint8, names=HostState, doc="what the subject is now", default=HostState.ACTIVE
+    )
     subject: HostRecord = wire(host_record, doc="the host it is about")
 
 
@@ -84,4 +90,4 @@ class StatusReport(Message):
 class StatusResponse(Message):
     """Slide 12. Noted."""
 
-    status: int = wire(uint8, doc="Status", default=Status.SUCCESS)
+    status: int = wire(uint8, names=Status, doc="result", default=Status.SUCCESS)

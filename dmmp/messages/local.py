@@ -29,7 +29,7 @@ class Stop(LocalMessage):
 
 @dataclass(frozen=True, slots=True)
 class Subscribe(LocalMessage):
-    """A program on this host wants a group; replaces what it wanted of the group before (Decision 25)."""
+    """A program here wants a group; replaces what it wanted of the group before (Decision 25)."""
 
     interest: Interest
 

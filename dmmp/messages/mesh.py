@@ -1,10 +1,14 @@
-"""Setup: into the overlay core, and between its members (slides 9 and 12)."""
+"""Setup: into the overlay core, and between its members.
+
+Link state travels in Refresh, not here (Decision 15). Slides 9 and 12.
+"""
 
 from __future__ import annotations
 
 from dmmp.messages.common import HostRecord, Status, host_record, host_records
 from dmmp.messages.options import Option
-from dmmp.messages.schema import Message, message, uint8, wire
+from dmmp.messages.schema import Message, message, wire
+from dmmp.messages.wiretypes import uint8
 
 
 @message(Option.SETUP_REQUEST)
@@ -21,5 +25,5 @@ class SetupRequest(Message):
 class SetupResponse(Message):
     """Slide 9. Accepted, or INCAPABLE; the round trip is the first measure of the link."""
 
-    status: int = wire(uint8, doc="Status", default=Status.SUCCESS)
+    status: int = wire(uint8, names=Status, doc="result", default=Status.SUCCESS)
     sender: HostRecord = wire(host_record, doc="who answers", default=HostRecord())

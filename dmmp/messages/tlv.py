@@ -1,4 +1,4 @@
-"""Optional elements after a message's fixed fields (Decision 5): type 16, length 16, value, padded to 4.
+"""Optional elements after the fixed fields: type 16, length 16, value, padded to 4 (Decision 5).
 
 Unknown types with the high bit set are kept but mean nothing; without it the message is refused.
 """
@@ -21,7 +21,8 @@ _KNOWN = frozenset(int(known) for known in TlvType)
 def build_tlvs(tlvs: tuple[Tlv, ...]) -> bytes:
     """Build the bytes of the elements in their order."""
     return b"".join(
-        _HEAD.pack(tlv.type, len(tlv.value)) + tlv.value + bytes(-len(tlv.value) % 4) for tlv in tlvs
+        _HEAD.pack(tlv.type, len(tlv.value)) + tlv.value + bytes(-len(tlv.value) % 4)
+        for tlv in tlvs
     )
 
 
