@@ -305,7 +305,7 @@ class Membership:
         return ""
 
     def _as_understood(self, state: _Group, record: Record, now: Instant) -> Record:
-        """Read a record as the oldest host of the group allows (RFC 9776 §7.3.2, RFC 9777 §8.3.2)."""
+        """Read a record as the oldest host of the group allows (RFC 9776 §7.3.2)."""
         older = state.older_version(now)
         if older is None:
             return record

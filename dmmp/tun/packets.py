@@ -249,10 +249,10 @@ def stays_home(packet: IpPacket) -> str:
 def _flow_reason(source: IpAddress, group: IpAddress) -> str:
     if not group.is_multicast:
         return NOT_MULTICAST
-    if source.is_multicast or source.is_unspecified or source.is_loopback:
-        return MALFORMED
     if not is_carried(group) or source.is_link_local:
         return LINK_LOCAL
+    if source.is_multicast or source.is_unspecified or source.is_loopback:
+        return MALFORMED
     return MALFORMED if int(source) == 0xFFFFFFFF else ""
 
 
