@@ -42,7 +42,7 @@ def slow_tests() -> list[str]:
     """
     command = [PYTHON, "-m", "pytest", "-v", "-m", "slow or namespace"]
     if os.geteuid() != 0:
-        return [PYTHON, "-m", "dmmp.demo.internet", *command]
+        return [PYTHON, "-m", "dmmp.demo.user_namespace", *command]
     return command
 
 

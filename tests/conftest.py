@@ -1,6 +1,6 @@
 """What holds for all tests: who may run the privileged ones, and that nothing is skipped unseen.
 
-With CI set in the environment a skip is a failure: a machine that cannot run a test must say so loudly.
+With CI set in the environment a skip is a failure: a machine that cannot run a test must say so.
 """
 
 from __future__ import annotations
