@@ -1,5 +1,6 @@
 """`python -m tests`: the checks and the fast tests; `python -m tests all`: everything.
 
+`python -m tests regenerate` writes the files that follow from the code.
 Each step is named, timed and, when it fails, the last one: later steps would only bury its message.
 Nothing here knows what is tested; the markers and settings are in `pyproject.toml`.
 """
@@ -67,8 +68,10 @@ def main(arguments: list[str]) -> int:
     steps = [*CHECKS, ("fast tests", fast_tests())]
     if arguments == ["all"]:
         steps.append(("slow and namespace tests", slow_tests()))
+    elif arguments == ["regenerate"]:
+        steps = [("regenerate", [PYTHON, "-m", "tests.regenerate"])]
     elif arguments:
-        print("usage: python -m tests [all]", file=sys.stderr)
+        print("usage: python -m tests [all | regenerate]", file=sys.stderr)
         return 2
     return run(steps)
 
