@@ -165,3 +165,14 @@ class PeerViolation(Event):
 
     def __str__(self) -> str:
         return f"{self.sender} broke {self.section}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged(Event):
+    """The host has another role from now on."""
+
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.before} has become {self.after}"

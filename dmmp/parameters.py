@@ -34,9 +34,10 @@ class Parameters:
     reservation_hold: float = 3.0  # slide 16: an offer nobody confirmed lapses
     pass_down: int = 8  # slide 16: levels a Join Request may be passed down
     pass_width: int = 3  # slide 16: children it is passed to, most spare out-degree first
-    retry_bootstrap: float = 1.0  # -03 §6.1: nothing found, ask the RP again
+    retry_bootstrap: float = 0.4  # -03 §6.1: nothing found, ask the RP again
     retry_bootstrap_most: float = 10.0  # -03 §6.1: the longest pause between two tries
     offer_after: int = 3  # slide 16: rounds without a place before offering oneself
+    leave_wait: float = 0.8  # slide 20: a leaving host waits so long for answers
     cluster_window: float = 0.2  # slide 9: applicants collected, the most capable first
 
     # Keeping it.
@@ -45,6 +46,7 @@ class Parameters:
     refresh_mesh: float = 10.0  # Decision 10
     hold_mesh: float = 30.0  # Decision 10
     refresh_rp: float = 20.0  # Decision 21: soft state at the RP
+    refresh_rp_core: float = 4.0  # Decision 21: of the source and super nodes
     hold_rp: float = 70.0  # Decision 21
     delay_weight: float = 0.1  # Decision 12: EWMA of round trips
     previous_parent_hold: float = 2.0  # Decision 16: make before break within a cluster

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dmmp.interest import Interest
 from dmmp.messages.common import HostRecord
-from dmmp.types import NO_HOST, NO_SESSION, Endpoint, HostId, SessionId
+from dmmp.types import NO_HOST, NO_SESSION, HostId, SessionId
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""Which super nodes the RP names to a newcomer: at most twelve (Decision 13).
+
+Some that look near by their address, some with most free places, some at random: a hundred probes
+from each newcomer would melt the core in a flash crowd, and one fixed dozen would melt itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from dmmp.messages.common import HostRecord
+from dmmp.types import Endpoint, HostId
+
+NEAR = 4
+"""Candidates chosen by the likeness of their addresses."""
+
+ROOMY = 4
+"""Candidates chosen by their free places."""
+
+
+def choose_candidates(
+    newcomer: Endpoint,
+    super_nodes: Sequence[HostRecord],
+    refused: Sequence[HostId],
+    at_most: int,
+    rng: Random,
+) -> tuple[HostRecord, ...]:
+    """Choose candidates, those without a free place only when no other is left."""
+    fresh = [host for host in super_nodes if host.host not in refused] or list(super_nodes)
+    usable = [host for host in fresh if host.free_slots > 0] or fresh
+    if len(usable) <= at_most:
+        return tuple(usable)
+    near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:NEAR]
+    rest = [host for host in usable if host not in near]
+    roomy = sorted(rest, key=lambda host: (-host.free_slots, host.host))[:ROOMY]
+    rest = [host for host in rest if host not in roomy]
+    chosen = [*near, *roomy]
+    while rest and len(chosen) < at_most:
+        chosen.append(rest.pop(rng.randrange(len(rest))))
+    return tuple(chosen)
+
+
+def _distance(first: Endpoint, second: Endpoint) -> int:
+    if first.address.version != second.address.version:
+        return 1 << 130
+    return int(first.address) ^ int(second.address)

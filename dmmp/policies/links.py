@@ -1,0 +1,120 @@
+"""The mesh among super nodes: which links each announces, and the tree that follows from them.
+
+Every super node computes the same tree from the same link state and tree version (Decision 15), so
+nobody has to be told its place. It is a shortest-path tree grown under degree caps; plain reverse
+shortest path would overshoot the caps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from random import Random
+
+from dmmp.parameters import Parameters
+from dmmp.types import HostId
+
+UNKNOWN_DELAY_US = 1_000_000
+"""Assumed for a pair nobody measured; such a pair is used only when nothing else is left."""
+
+
+def choose_links(
+    me: HostId,
+    source: HostId,
+    measured: Mapping[HostId, int],
+    parameters: Parameters,
+    rng: Random,
+) -> list[HostId]:
+    """Choose mesh neighbours: the nearest k, one random, and the nearest of smaller id or the source.
+
+    `measured` maps super nodes and the source to round-trip microseconds. The last kind makes the
+    mesh connected by construction: following it leads from every super node to the source.
+    """
+    ranked = sorted(measured, key=lambda host: (measured[host], host))
+    links = ranked[: parameters.mesh_links]
+    rest = [host for host in ranked if host not in links]
+    for _ in range(min(parameters.mesh_random_links, len(rest))):
+        links.append(rest.pop(rng.randrange(len(rest))))
+    anchors = [host for host in ranked if host == source or host < me]
+    if anchors and not any(host in anchors for host in links):
+        links.append(anchors[0])
+    return sorted(links)
+
+
+def core_tree(
+    source: HostId,
+    caps: Mapping[HostId, int],
+    link_state: Mapping[HostId, Mapping[HostId, int]],
+) -> dict[HostId, HostId]:
+    """Compute the parent of every super node: shortest paths from the source within the caps.
+
+    `caps` gives how many mesh children each may have, the source included; `link_state` the
+    announced links. Ties are broken by ids. Hosts without a usable link hang where room is left;
+    hosts for which there is no room at all are missing from the result.
+    """
+    links = _undirected(caps, link_state)
+    parents: dict[HostId, HostId] = {}
+    distance: dict[HostId, int] = {source: 0}
+    room = dict(caps)
+    # Hosts that can feed nobody come last, or they could fill every place and end the tree.
+    others = sorted(host for host in caps if host != source)
+    for pending in ([h for h in others if caps[h] > 0], [h for h in others if caps[h] <= 0]):
+        _grow(pending, links, room, distance, parents)
+    return parents
+
+
+def _grow(
+    pending: Sequence[HostId],
+    links: Mapping[HostId, Mapping[HostId, int]],
+    room: dict[HostId, int],
+    distance: dict[HostId, int],
+    parents: dict[HostId, HostId],
+) -> None:
+    wanted = set(pending)
+    edges: list[tuple[int, HostId, HostId]] = []
+
+    def offer(host: HostId) -> None:
+        for neighbour, delay in links.get(host, {}).items():
+            if neighbour in wanted:
+                heappush(edges, (distance[host] + delay, neighbour, host))
+
+    for host in distance:
+        offer(host)
+    while wanted:
+        if not edges and not _hang(min(wanted), distance, room, edges):
+            return
+        reached, host, parent = heappop(edges)
+        if host not in wanted or room[parent] <= 0:
+            continue
+        room[parent] -= 1
+        parents[host] = parent
+        distance[host] = reached
+        wanted.discard(host)
+        offer(host)
+
+
+def _hang(
+    homeless: HostId,
+    distance: Mapping[HostId, int],
+    room: Mapping[HostId, int],
+    edges: list[tuple[int, HostId, HostId]],
+) -> bool:
+    open_places = [host for host in distance if room[host] > 0]
+    if not open_places:
+        return False
+    parent = min(open_places, key=lambda host: (distance[host], host))
+    heappush(edges, (distance[parent] + UNKNOWN_DELAY_US, homeless, parent))
+    return True
+
+
+def _undirected(
+    caps: Mapping[HostId, int], link_state: Mapping[HostId, Mapping[HostId, int]]
+) -> dict[HostId, dict[HostId, int]]:
+    links: dict[HostId, dict[HostId, int]] = {host: {} for host in caps}
+    for host in sorted(link_state):
+        for neighbour, delay in sorted(link_state[host].items()):
+            if host in caps and neighbour in caps and host != neighbour:
+                # The smaller id's word counts, so that both ends compute with one number.
+                if neighbour not in links[host] or host < neighbour:
+                    links[host][neighbour] = links[neighbour][host] = delay
+    return links

@@ -1,0 +1,50 @@
+"""How many super nodes, and which: the source's choice (slides 9, 13 and 15, Decision 14).
+
+Hosts that exist to relay are always welcome; beyond them a share of all hosts is chosen, the most
+capable first, but never more than the capable ones can feed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dmmp.messages.common import HostFlag, HostRecord
+from dmmp.parameters import Parameters
+from dmmp.policies.capacity import by_capacity, is_leaf, mesh_share
+
+
+def wanted_count(hosts: int, parameters: Parameters) -> int:
+    """Return how many super nodes a session of so many hosts should have (slide 9: 110 give 11)."""
+    share = int(hosts * parameters.super_node_ratio)
+    return max(1, min(share, parameters.super_nodes_most))
+
+
+def choose(
+    candidates: Sequence[HostRecord],
+    present: Sequence[HostRecord],
+    hosts: int,
+    source_out_degree: int,
+    parameters: Parameters,
+) -> list[HostRecord]:
+    """Choose hosts to add to the super nodes already `present`, the best first."""
+    chosen: list[HostRecord] = []
+    slots = source_out_degree + sum(mesh_share(host.out_degree) for host in present)
+    count = len(present)
+    want = wanted_count(hosts, parameters)
+    taken = {host.host for host in present}
+    for host in sorted(candidates, key=lambda host: (not _offers(host), by_capacity(host))):
+        if count >= parameters.super_nodes_most or count >= slots:
+            break
+        if host.host in taken:
+            continue
+        if not _offers(host) and (count >= want or is_leaf(host, parameters.leaf_below)):
+            continue
+        chosen.append(host)
+        taken.add(host.host)
+        count += 1
+        slots += mesh_share(host.out_degree)
+    return chosen
+
+
+def _offers(host: HostRecord) -> bool:
+    return bool(host.flags & HostFlag.OFFERS)

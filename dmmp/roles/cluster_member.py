@@ -1,0 +1,327 @@
+"""A cluster member (slides 9, 16-20, -03 §6.3-6.5).
+
+It asks the RP for super nodes, probes at most twelve of them and takes the nearest, among similar
+ones the one of higher out-degree. While the overlay is being built it sends a Cluster Request
+there; later a Join Request, which a full super node passes down; among several offers the smallest
+depth wins, then the longest uptime. The first Refresh confirms the place. From then on it refreshes
+its parent, feeds its own children, and when the parent dies it seeks another: the backups first,
+then super nodes it knows, then the RP again. Where it finds no place at all it offers itself to the
+RP as a super node; when the source sends it a Setup Request it becomes one, children and all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import ClassVar
+
+from dmmp.actions import Become, Report, Send
+from dmmp.alarms import jittered
+from dmmp.events import Waiting as WaitingReport
+from dmmp.messages import (
+    BreakRequest,
+    ClusterRequest,
+    ClusterResponse,
+    DataRequest,
+    JoinRequest,
+    JoinResponse,
+    LeaveReport,
+    LeaveResponse,
+    PingRpRequest,
+    PingRpResponse,
+    ProbeRequest,
+    ProbeResponse,
+    PromotionRequest,
+    RefreshRequest,
+    RefreshResponse,
+    SetupRequest,
+    SetupResponse,
+    SourceRequest,
+    SourceResponse,
+    StatusReport,
+    SubscriptionRequest,
+    SubscriptionResponse,
+)
+from dmmp.messages.common import HostFlag, HostRecord, Phase, Status
+from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.policies.backups import choose_backups
+from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
+from dmmp.roles.handover import Handover, for_states, ignored
+from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
+from dmmp.roles.role import Actions
+from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.uplink import Asking, Confirming, Joined, Parent, UplinkRole, Waiting
+from dmmp.roles.view import View
+from dmmp.types import Endpoint, HostId, Instant
+
+BACKUPS = 2
+"""Backup parents named to each child (Decision 20)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """Measures the round trip to candidates (Decision 12): the least of each, in seconds."""
+
+    candidates: tuple[HostRecord, ...]
+    building: bool
+    round_trips: tuple[float | None, ...]
+    rounds_left: int
+    waiting: int = 0
+
+
+class ClusterMember(UplinkRole):
+    """See the module's docstring."""
+
+    NAME = "member"
+    IN_MESH = False
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(standing)
+        self.refused: tuple[HostId, ...] = ()
+
+    # Bootstrap.
+
+    def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
+        """Learn identity and candidates; without a place, probe them (-03 §6.1)."""
+        if self.matched(message, sender) is None:
+            return
+        yield from self.note_registration(message, sender, now)
+        if message.status != Status.SUCCESS or not isinstance(self.state, (Registering, Waiting)):
+            return
+        yield from self.install(now)
+        mine = self.standing.host
+        candidates = tuple(
+            host for host in message.super_nodes if host.host != mine and host.endpoint.port
+        )
+        if candidates:
+            self.alarms.stop(Alarm.JOIN_AGAIN)
+            building = message.phase == Phase.BUILDING
+            self.state = Probing(
+                candidates[: self.parameters.candidates],
+                building,
+                (None,) * min(len(candidates), self.parameters.candidates),
+                self.parameters.probe_rounds,
+            )
+            self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)
+            yield from self.on_probes_alarm(None, now)
+        elif isinstance(self.state, Registering):
+            yield from self.search_failed(None, now)
+
+    def on_probes_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Send one round of probes (Decision 12)."""
+        state = self.state
+        if not isinstance(state, Probing) or state.rounds_left == 0:
+            return
+        self.state = replace(
+            state,
+            rounds_left=state.rounds_left - 1,
+            waiting=state.waiting + len(state.candidates),
+        )
+        if state.rounds_left > 1:
+            self.alarms.set(Alarm.PROBES, now + self.parameters.probe_spacing)
+        for candidate in state.candidates:
+            yield self.standing.ask(
+                self.standing.make(ProbeRequest, timestamp=0), candidate.endpoint, now, tries=1
+            )
+
+    def on_probed(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
+        """Note a round trip and the candidate's fresh state; when all are in, go on."""
+        request = self.matched(message, sender)
+        state = self.state
+        assert isinstance(state, Probing)
+        trip = None if request is None else request.round_trip(now)
+        if trip is None:
+            return
+        candidates, trips = list(state.candidates), list(state.round_trips)
+        for at, candidate in enumerate(candidates):
+            if candidate.endpoint == sender:
+                held = trips[at]
+                trips[at] = trip if held is None else min(held, trip)
+                candidates[at] = replace(message.sender, endpoint=sender)
+        self.state = replace(
+            state,
+            candidates=tuple(candidates),
+            round_trips=tuple(trips),
+            waiting=state.waiting - 1,
+        )
+        if self.state.waiting == 0 and self.state.rounds_left == 0:
+            yield from self.on_probes_done(None, now)
+
+    def on_probes_done(self, key: Hashable, now: Instant) -> Actions:
+        """Rank the candidates by what was measured and seek a place (slide 9)."""
+        state = self.state
+        if not isinstance(state, Probing):
+            return
+        self.alarms.stop(Alarm.PROBES)
+        self.alarms.stop(Alarm.PROBES_DONE)
+        candidates = [
+            Candidate(record, trip)
+            for record, trip in zip(state.candidates, state.round_trips, strict=True)
+        ]
+        ranked = SUPER_NODE_RANKINGS["nearest"](candidates, self.parameters)
+        yield from self.seek(ranked, now, building=state.building)
+
+    def search_failed(self, previous: Parent | None, now: Instant) -> Actions:
+        """No place: try again later; after a few rounds offer oneself to the RP (slide 16)."""
+        state = self.state
+        if isinstance(state, Asking):
+            asked = {c.host for c in self.standing.super_nodes if c.endpoint in state.tried}
+            self.refused = tuple(sorted(asked))
+        self.state = Waiting(previous)
+        yield from self.install(now)
+        self.failures += 1
+        if self.failures == 1:
+            yield Report(WaitingReport("no place in the overlay yet, trying again"))
+        pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 6)
+        pause = min(pause, self.parameters.retry_bootstrap_most)
+        self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+        if self.failures >= self.parameters.offer_after:
+            offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
+            request = self.standing.make(SourceRequest, host=offer)
+            yield self.standing.ask(request, self.standing.rendezvous_point, now, tries=2)
+
+    def on_join_again(self, key: Hashable, now: Instant) -> Actions:
+        """Ask the RP for candidates again (-03 §6.1)."""
+        if isinstance(self.state, Waiting):
+            pause = self.parameters.retry_bootstrap_most
+            self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+            yield from self.register(now, self.refused)
+
+    def on_source_response(
+        self, message: SourceResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """The RP has taken the offer to the source, or knows no source yet."""
+        self.matched(message, sender)
+        yield from ()
+
+    # A super node from now on.
+
+    def on_setup(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+        """The source chose this host: become a super node in place (slide 9)."""
+        if not self.standing.host:
+            return  # The RP's answer is still under way; the source will ask again.
+        if not message.sender.flags & HostFlag.SOURCE:
+            yield Send(
+                self.standing.answer(
+                    SetupResponse,
+                    message,
+                    status=Status.NOT_SUPER_NODE,
+                    sender=self.record(now),
+                ),
+                sender,
+            )
+            return
+        for alarm in (Alarm.PROBES, Alarm.PROBES_DONE, Alarm.OFFERS_DONE, Alarm.JOIN_AGAIN):
+            self.alarms.stop(alarm)
+        if isinstance(self.state, Confirming):
+            yield self.decline(self.state.offer)
+        yield Become("super-node", Handover(self.standing, message, sender, self.parent()))
+
+    def take_over(self, parent: Parent | None, now: Instant) -> Actions:
+        """Begin as a former super node: the mesh parent serves until a cluster takes this in."""
+        self.state = Waiting(parent)
+        yield from self.on_join_again(None, now)
+
+    # Describing itself.
+
+    def refresh_period(self) -> float:
+        """Return how often the parent is refreshed, seconds (Decision 10)."""
+        return self.parameters.refresh_cluster
+
+    def known_candidates(self) -> list[Candidate]:
+        """List the super nodes last heard of from the RP."""
+        return [Candidate(record) for record in self.standing.super_nodes]
+
+    def super_node(self) -> HostId:
+        """Return the root of the cluster this host is in."""
+        parent = self.parent()
+        return HostId(0) if parent is None else parent.super_node
+
+    def free_places(self, mesh: bool, now: Instant) -> int:
+        """Count free places; a cluster member has none in the mesh."""
+        if mesh:
+            return 0
+        most = min(self.standing.setup.out_degree, self.parameters.children)
+        children = self.standing.children
+        return max(0, most - children.taken(False, now) - children.taken(True, now))
+
+    def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
+        """Name the grandparent and the child's siblings with room (Decision 20)."""
+        parent = self.parent()
+        siblings = self.standing.children.records(False, BACKUPS + 1)
+        return choose_backups(child, parent.record if parent else None, siblings, BACKUPS)
+
+    def view(self, now: Instant) -> View:
+        """Take a snapshot for people and checks."""
+        parent = self.parent()
+        return replace(
+            super().view(now),
+            parent=parent.record if parent is not None else None,
+            backups=parent.backups if parent is not None else (),
+        )
+
+    GIVE_UP = {
+        SubscriptionRequest: UplinkRole.on_rp_silent,
+        PingRpRequest: UplinkRole.on_rp_silent,
+        JoinRequest: UplinkRole.on_join_unanswered,
+        ClusterRequest: UplinkRole.on_join_unanswered,
+        RefreshRequest: UplinkRole.on_refresh_unanswered,
+        ProbeRequest: UplinkRole.on_probe_unanswered,
+    }
+
+    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
+        Alarm.RETRY: UplinkRole.on_retry,
+        Alarm.LOCATE: UplinkRole.on_locate_alarm,
+        Alarm.REGISTER: UplinkRole.on_register_alarm,
+        Alarm.SWEEP: UplinkRole.on_sweep,
+        Alarm.PROBES: on_probes_alarm,
+        Alarm.PROBES_DONE: on_probes_done,
+        Alarm.OFFERS_DONE: UplinkRole.on_offers_done,
+        Alarm.JOIN_AGAIN: on_join_again,
+        Alarm.REFRESH: UplinkRole.on_refresh_alarm,
+        Alarm.RETIRE: UplinkRole.on_retire,
+        Alarm.LEAVE: UplinkRole.on_leave_alarm,
+    }
+
+    _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
+    _ALIVE = (Idle, Locating, *_WITH_ID)
+
+    TABLE = {
+        (Idle, Start): UplinkRole.on_start,
+        (Locating, SubscriptionResponse): UplinkRole.on_subscription,
+        (Probing, ProbeResponse): on_probed,
+        (Asking, JoinResponse): UplinkRole.on_offer,
+        (Asking, ClusterResponse): UplinkRole.on_offer,
+        (Confirming, RefreshResponse): UplinkRole.on_confirmed,
+        (Joined, RefreshResponse): UplinkRole.on_refresh_response,
+        (Joined, Silence): UplinkRole.on_silence,
+        **for_states(_ALIVE, {Stop: UplinkRole.on_stop, Subscribe: UplinkRole.on_subscribe}),
+        **for_states(
+            (Asking, Confirming, Joined, Waiting),
+            {ProbeResponse: UplinkRole.on_probe_response},
+        ),
+        **for_states(
+            _WITH_ID,
+            {
+                PingRpResponse: on_ping_rp,
+                SourceResponse: on_source_response,
+                ProbeRequest: UplinkRole.on_probe,
+                StatusReport: UplinkRole.on_status_report,
+                JoinRequest: UplinkRole.on_join_request,
+                RefreshRequest: UplinkRole.on_refresh,
+                LeaveReport: UplinkRole.on_leave_report,
+                LeaveResponse: UplinkRole.on_leave_response,
+                DataRequest: UplinkRole.on_data_request,
+                SetupRequest: on_setup,
+                PromotionRequest: UplinkRole.on_promotion_request,
+                BreakRequest: UplinkRole.on_break_request,
+                Unreachable: UplinkRole.on_unreachable,
+            },
+        ),
+        (Leaving, LeaveResponse): UplinkRole.on_leave_response,
+        (Leaving, LeaveReport): UplinkRole.on_child_leaves,
+        (Leaving, ProbeRequest): UplinkRole.on_probe,
+    }
+
+    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)

@@ -1,0 +1,133 @@
+"""What a super node or the source knows of the overlay core (slides 8, 9 and 18, Decision 15).
+
+Super nodes keep full knowledge among themselves: this is it, with the links each announces, and the
+tree that follows. At most one hundred entries (slide 15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from dmmp.messages.common import HostFlag, HostRecord, LinkRecord
+from dmmp.parameters import Parameters
+from dmmp.policies.capacity import mesh_share
+from dmmp.policies.links import core_tree
+from dmmp.types import Endpoint, HostId, Instant
+
+ANNOUNCE_CHANGE = 0.25
+"""A link's delay is announced anew when it changed by this share, so that trees do not flutter."""
+
+ANNOUNCE_CHANGE_US = 2000
+"""And by at least so many microseconds (Decision 12: "similar")."""
+
+
+@dataclass(slots=True)
+class Peer:
+    """Another member of the mesh: a super node, or the source."""
+
+    record: HostRecord
+    endpoint: Endpoint
+    heard: Instant
+    round_trip: float | None = None
+    announced_us: int | None = None
+    links: dict[HostId, int] = field(default_factory=dict)
+
+    def sample(self, round_trip: float, weight: float) -> None:
+        """Take in one round trip: the least at first, smoothed afterwards (Decision 12)."""
+        if self.round_trip is None:
+            self.round_trip = round_trip
+        else:
+            self.round_trip += weight * (round_trip - self.round_trip)
+
+    def delay_us(self) -> int | None:
+        """Return the delay to announce, in microseconds; steady while the link is."""
+        if self.round_trip is None:
+            return None
+        now_us = int(self.round_trip * 1e6)
+        held = self.announced_us
+        if held is None or abs(now_us - held) > max(ANNOUNCE_CHANGE_US, held * ANNOUNCE_CHANGE):
+            self.announced_us = now_us
+        return self.announced_us
+
+
+class Mesh:
+    """The members of the overlay core that this host knows, itself excluded."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self.peers: dict[HostId, Peer] = {}
+
+    def __len__(self) -> int:
+        return len(self.peers)
+
+    def add(self, record: HostRecord, endpoint: Endpoint, now: Instant) -> bool:
+        """Add a member, or renew what is known of it; tell whether it is new."""
+        record = replace(record, endpoint=endpoint)
+        held = self.peers.get(record.host)
+        if held is not None:
+            moved = held.endpoint != endpoint
+            held.record, held.endpoint, held.heard = record, endpoint, now
+            return moved
+        # The source is a member besides the super nodes.
+        if not record.host or len(self.peers) > self._parameters.super_nodes_most:
+            return False
+        self.peers[record.host] = Peer(record, endpoint, now)
+        return True
+
+    def remove(self, host: HostId) -> Peer | None:
+        """Remove a member, and the links that others announce to it."""
+        for peer in self.peers.values():
+            peer.links.pop(host, None)
+        return self.peers.pop(host, None)
+
+    def source(self) -> Peer | None:
+        """Return the source, if it is known."""
+        for peer in self.peers.values():
+            if peer.record.flags & HostFlag.SOURCE:
+                return peer
+        return None
+
+    def super_nodes(self) -> list[Peer]:
+        """List the super nodes, the nearest first."""
+        found = [p for p in self.peers.values() if not p.record.flags & HostFlag.SOURCE]
+        return sorted(
+            found,
+            key=lambda p: (
+                p.round_trip is None,
+                p.round_trip if p.round_trip is not None else 0.0,
+                p.record.host,
+            ),
+        )
+
+    def measured(self) -> dict[HostId, int]:
+        """Return the members whose delay was measured, with it in microseconds."""
+        found = {host: peer.delay_us() for host, peer in self.peers.items()}
+        return {host: delay for host, delay in found.items() if delay is not None}
+
+    def note_links(self, host: HostId, links: tuple[LinkRecord, ...]) -> bool:
+        """Store the links a member announces; tell whether they changed."""
+        peer = self.peers.get(host)
+        announced = {link.neighbour: link.delay_us for link in links}
+        if peer is None or peer.links == announced:
+            return False
+        peer.links = announced
+        return True
+
+    def tree(
+        self, me: HostId, my_out_degree: int, my_links: Mapping[HostId, int]
+    ) -> dict[HostId, HostId]:
+        """Compute every super node's mesh parent; empty while the source is unknown."""
+        source = self.source()
+        if source is None:
+            return {}
+        caps = {
+            host: peer.record.out_degree if peer is source else mesh_share(peer.record.out_degree)
+            for host, peer in self.peers.items()
+        }
+        caps[me] = mesh_share(my_out_degree)
+        state: dict[HostId, Mapping[HostId, int]] = {
+            host: peer.links for host, peer in self.peers.items()
+        }
+        state[me] = my_links
+        return core_tree(source.record.host, caps, state)

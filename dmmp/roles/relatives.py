@@ -1,0 +1,165 @@
+"""A host's children: places, reservations, liveness, and what each child's subtree wants.
+
+Nobody promises what it does not have (Decision 14): an offer reserves a place until it is confirmed,
+declined or lapses. Interest is kept per child and group with its own hold time (Decision 25).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dmmp.actions import Branch
+from dmmp.interest import Interest, union
+from dmmp.messages.common import HostRecord
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
+
+
+@dataclass(slots=True)
+class Wish:
+    """One group of one child: what it wants, the request that said so, until when it holds."""
+
+    interest: Interest
+    sequence: int
+    expires: Instant
+
+
+@dataclass(slots=True)
+class Child:
+    """A confirmed child; `mesh` tells a super node's mesh child from one in its cluster."""
+
+    record: HostRecord
+    endpoint: Endpoint
+    mesh: bool
+    expires: Instant
+    wishes: dict[IpAddress, Wish] = field(default_factory=dict)
+    branch: Branch | None = None
+
+    def wants(self) -> tuple[Interest, ...]:
+        """Return its interest in canonical order."""
+        return union(wish.interest for wish in self.wishes.values())
+
+
+class Children:
+    """Children and reservations within the limits of the out-degree."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self.confirmed: dict[HostId, Child] = {}
+        self.reserved: dict[HostId, tuple[Instant, bool]] = {}
+
+    def __len__(self) -> int:
+        return len(self.confirmed)
+
+    def of(self, mesh: bool) -> list[Child]:
+        """List the children in the mesh, or in the cluster."""
+        return [child for child in self.confirmed.values() if child.mesh is mesh]
+
+    def taken(self, mesh: bool, now: Instant) -> int:
+        """Count places that are taken or reserved, in the mesh or in the cluster."""
+        held = sum(1 for child in self.confirmed.values() if child.mesh is mesh)
+        return held + sum(
+            1
+            for host, (until, in_mesh) in self.reserved.items()
+            if in_mesh is mesh and until > now and host not in self.confirmed
+        )
+
+    def reserve(self, host: HostId, mesh: bool, now: Instant) -> None:
+        """Hold a place for an applicant until it confirms."""
+        if len(self.reserved) >= self._parameters.children:
+            self.reserved = {held: place for held, place in self.reserved.items() if place[0] > now}
+        if len(self.reserved) < self._parameters.children:
+            self.reserved[host] = (now + self._parameters.reservation_hold, mesh)
+
+    def has_reserved(self, host: HostId, now: Instant) -> bool:
+        """Tell whether a place is held for the host."""
+        return host in self.reserved and self.reserved[host][0] > now
+
+    def release(self, host: HostId) -> None:
+        """Give up a reservation."""
+        self.reserved.pop(host, None)
+
+    def confirm(self, record: HostRecord, endpoint: Endpoint, mesh: bool, expires: Instant) -> bool:
+        """Add or renew a child; tell whether it is new."""
+        self.release(record.host)
+        held = self.confirmed.get(record.host)
+        if held is None:
+            self.confirmed[record.host] = Child(record, endpoint, mesh, expires)
+            return True
+        if held.endpoint != endpoint or held.mesh is not mesh:
+            held.branch = None
+        held.record, held.endpoint, held.mesh, held.expires = record, endpoint, mesh, expires
+        return False
+
+    def remove(self, host: HostId) -> Child | None:
+        """Remove a child."""
+        return self.confirmed.pop(host, None)
+
+    def by_endpoint(self, endpoint: Endpoint) -> Child | None:
+        """Find a child by where it sends from."""
+        for child in self.confirmed.values():
+            if child.endpoint == endpoint:
+                return child
+        return None
+
+    def note_interest(
+        self, child: Child, records: tuple[Interest, ...], sequence: int, expires: Instant
+    ) -> bool:
+        """Store what a child said it wants; tell whether anything changed.
+
+        An older request that was overtaken by a newer one about the same group changes nothing.
+        """
+        changed = False
+        for record in records:
+            held = child.wishes.get(record.group)
+            if held is not None and serial_newer(held.sequence, sequence, 32):
+                continue
+            if held is None and (record.is_none or len(child.wishes) >= self._parameters.groups):
+                continue
+            if held is None or held.interest != record:
+                changed = True
+            child.wishes[record.group] = Wish(record, sequence, expires)
+        if changed:
+            child.branch = None
+        return changed
+
+    def expire_interest(self, now: Instant) -> bool:
+        """Forget wishes nobody renewed, and withdrawn ones; tell whether any branch changed."""
+        changed = False
+        for child in self.confirmed.values():
+            for group in [g for g, wish in child.wishes.items() if wish.expires <= now]:
+                changed = changed or not child.wishes[group].interest.is_none
+                del child.wishes[group]
+                child.branch = None
+        return changed
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return the downstream part of the forwarding entry."""
+        return tuple(_branch(child) for child in self.confirmed.values())
+
+    def interest(self) -> list[Interest]:
+        """List all that the children's subtrees want, not merged."""
+        return [record for child in self.confirmed.values() for record in _branch(child).interest]
+
+    def free_below(self) -> int:
+        """Count free places in the subtrees of the cluster's children (Decision 14)."""
+        return sum(child.record.free_slots for child in self.confirmed.values() if not child.mesh)
+
+    def most_spare(self, mesh: bool, at_most: int) -> list[Child]:
+        """List children with free places below them, the most first; ties by id."""
+        spare = [child for child in self.of(mesh) if child.record.free_slots > 0]
+        spare.sort(key=lambda child: (-child.record.free_slots, child.record.host))
+        return spare[:at_most]
+
+    def records(self, mesh: bool, at_most: int) -> tuple[HostRecord, ...]:
+        """Return records of the children, most free places first, for a refusal."""
+        children = sorted(
+            self.of(mesh), key=lambda child: (-child.record.free_slots, child.record.host)
+        )
+        return tuple(replace(child.record, endpoint=child.endpoint) for child in children[:at_most])
+
+
+def _branch(child: Child) -> Branch:
+    if child.branch is None:
+        child.branch = Branch(child.endpoint, child.wants())
+    return child.branch

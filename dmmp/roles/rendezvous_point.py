@@ -1,0 +1,401 @@
+"""The rendezvous point (slides 9, 12, 14; -03 §3, §5, §6.1): who is there, who are the super nodes.
+
+It answers Subscription Requests with a session id, gives every host an id at Ping_RP and names it
+super nodes, at most twelve. To the source it reports every non-leaf host; at the source's word it
+raises the tree version. All of it is soft state: hosts renew it, and an RP that starts empty learns
+it again. It never forwards data, and one process serves several sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from hashlib import sha256
+from random import Random
+from typing import Any, ClassVar, TypeVar
+
+from dmmp.actions import Report, Send
+from dmmp.errors import ParameterError
+from dmmp.events import HostExpired, HostRegistered
+from dmmp.messages import (
+    REGISTRY,
+    LeaveReport,
+    LeaveResponse,
+    PingRpRequest,
+    PingRpResponse,
+    ProbeRequest,
+    ProbeResponse,
+    SourceRequest,
+    SourceResponse,
+    StatusReport,
+    StatusResponse,
+    SubscriptionRequest,
+    SubscriptionResponse,
+)
+from dmmp.messages.common import HostFlag, HostRecord, HostState, Phase, Status
+from dmmp.messages.local import Start, Stop, Unreachable
+from dmmp.messages.schema import Message
+from dmmp.parameters import Parameters
+from dmmp.policies.candidates import choose_candidates
+from dmmp.policies.capacity import by_capacity, is_leaf
+from dmmp.roles.requests import Request, Requests
+from dmmp.roles.role import Actions, Role
+from dmmp.roles.view import View
+from dmmp.types import NO_HOST, STUN_MAGIC, Endpoint, HostId, Instant, SessionId
+
+M = TypeVar("M", bound=Message)
+
+INDEX_BITS = 4
+"""Top bits of an id that carry the RP's index, so that two RPs never give the same (Decision 21)."""
+
+TOLD_AT_ONCE = 100
+"""Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
+
+
+class RpAlarm(Enum):
+    """Why the RP wants to be woken."""
+
+    RETRY = "When to send a report to the source again (Decision 9)."
+    SWEEP = "When to look for hosts whose hold time is over (Decision 21)."
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The only state: it serves."""
+
+
+@dataclass(slots=True)
+class Registration:
+    """A host in a session."""
+
+    record: HostRecord
+    endpoint: Endpoint
+    instance: int
+    expires: Instant
+
+
+@dataclass(slots=True)
+class Session:
+    """One session: its hosts, its source, its super nodes, its tree version."""
+
+    name: str
+    id: SessionId
+    next_id: int
+    hosts: dict[HostId, Registration] = field(default_factory=dict)
+    by_instance: dict[int, HostId] = field(default_factory=dict)
+    super_nodes: dict[HostId, None] = field(default_factory=dict)
+    source: HostId = NO_HOST
+    tree_version: int = 0
+    building_until: Instant | None = None
+
+
+def session_id(name: str) -> SessionId:
+    """Derive a session's id from its name, so that every RP of a group generates the same."""
+    value = int.from_bytes(sha256(name.encode()).digest()[:4], "big")
+    return SessionId(value if value not in (0, STUN_MAGIC) else value + 1)
+
+
+class RendezvousPoint(Role):
+    """See the module's docstring. `index` tells RPs of one group apart: 0 to 15."""
+
+    NAME = "rp"
+
+    def __init__(
+        self, sessions: tuple[str, ...], parameters: Parameters, rng: Random, index: int = 0
+    ) -> None:
+        super().__init__(rng)
+        if len(sessions) > parameters.sessions:
+            raise ParameterError(f"at most {parameters.sessions} sessions in one RP")
+        if not 0 <= index < 1 << INDEX_BITS:
+            raise ParameterError(f"the RP's index must be below {1 << INDEX_BITS}")
+        self.parameters = parameters
+        self.index = index
+        self.requests = Requests(parameters, rng)
+        self.state = Serving()
+        self.sessions = {
+            session_id(name): Session(name, session_id(name), rng.randrange(1, 1 << 16))
+            for name in sessions
+        }
+
+    # Requests.
+
+    def on_start(self, message: Start, sender: Endpoint, now: Instant) -> Actions:
+        """Begin to look for silent hosts."""
+        self.alarms.set(RpAlarm.SWEEP, now + self.parameters.refresh_rp)
+        yield from ()
+
+    def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
+        """Nothing to do: everybody goes on without it."""
+        yield from ()
+
+    def on_subscription(
+        self, message: SubscriptionRequest, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """Name the session's id (slide 12, Decision 23)."""
+        wanted = session_id(message.group_name)
+        held = self.sessions.get(wanted)
+        known = held is not None and held.name == message.group_name
+        yield Send(
+            SubscriptionResponse(
+                session=wanted if known else SessionId(0),
+                sequence=message.sequence,
+                status=Status.SUCCESS if known else Status.UNKNOWN_SESSION,
+                lifetime=3600 if known else 0,
+            ),
+            sender,
+        )
+
+    def on_ping_rp(self, message: PingRpRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Register a host, or renew it, and name super nodes to it (-03 §6.1)."""
+        session = self.sessions.get(message.session)
+        if session is None:
+            yield Send(_answer(PingRpResponse, message, status=Status.UNKNOWN_SESSION), sender)
+            return
+        status = self._admit(session, message)
+        if status is not Status.SUCCESS:
+            yield Send(_answer(PingRpResponse, message, status=status), sender)
+            return
+        host, is_new = self._identify(session, message)
+        known = session.hosts.get(host)
+        record = replace(message.host, host=host, endpoint=sender)
+        expires = now + self.parameters.hold_rp
+        session.hosts[host] = Registration(record, sender, message.instance, expires)
+        session.by_instance[message.instance] = host
+        self._note_role(session, record, message, now)
+        if is_new:
+            yield Report(HostRegistered(host, sender, len(session.hosts)))
+        yield Send(self._welcome(session, message, host, sender, now), sender)
+        if host == session.source:
+            if is_new:
+                yield from self._tell_all(session, now)
+        elif known is None or _news(known.record, record):
+            yield from self._tell_source(session, record, HostState.ACTIVE, now)
+
+    def _admit(self, session: Session, message: PingRpRequest) -> Status:
+        if message.host.flags & HostFlag.SOURCE and session.source:
+            holder = session.hosts.get(session.source)
+            if holder is not None and holder.instance != message.instance:
+                same = holder.record.host == message.source
+                return Status.SUCCESS if same else Status.DUPLICATE_SOURCE
+        if len(session.hosts) >= self.parameters.hosts:
+            known = message.instance in session.by_instance
+            return Status.SUCCESS if known else Status.FULL
+        return Status.SUCCESS
+
+    def _identify(self, session: Session, message: PingRpRequest) -> tuple[HostId, bool]:
+        held = session.by_instance.get(message.instance)
+        if held is not None:
+            return held, False
+        # A host that has an id keeps it: this RP has restarted, or another one gave it.
+        if message.source and message.source not in session.hosts:
+            return message.source, True
+        return self._next_id(session), True
+
+    def _next_id(self, session: Session) -> HostId:
+        bits = 32 - INDEX_BITS
+        while True:
+            session.next_id = session.next_id % ((1 << bits) - 1) + 1
+            host = HostId(self.index << bits | session.next_id)
+            if host not in session.hosts:
+                return host
+
+    def _note_role(
+        self, session: Session, record: HostRecord, message: PingRpRequest, now: Instant
+    ) -> None:
+        if record.flags & HostFlag.SOURCE:
+            session.source = record.host
+            session.tree_version = session.tree_version or message.tree_version
+        if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
+            session.super_nodes[record.host] = None
+            if session.building_until is None:
+                session.building_until = now + self.parameters.build_window
+        else:
+            session.super_nodes.pop(record.host, None)
+
+    def _welcome(
+        self,
+        session: Session,
+        message: PingRpRequest,
+        host: HostId,
+        sender: Endpoint,
+        now: Instant,
+    ) -> Message:
+        building = session.building_until is None or now < session.building_until
+        candidates = choose_candidates(
+            sender,
+            [session.hosts[h].record for h in session.super_nodes if h != host],
+            message.refused,
+            self.parameters.candidates,
+            self.rng,
+        )
+        return _answer(
+            PingRpResponse,
+            message,
+            tree_version=session.tree_version,
+            phase=Phase.BUILDING if building else Phase.RUNNING,
+            host=host,
+            observed=sender,
+            hosts=len(session.hosts),
+            super_nodes=candidates,
+        )
+
+    def on_source_request(self, message: SourceRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Name the source; an offer to be super node goes on to it (slide 16)."""
+        session = self.sessions.get(message.session)
+        source = session.hosts.get(session.source) if session is not None else None
+        if session is None or source is None:
+            status = Status.NO_SOURCE if session is not None else Status.UNKNOWN_SESSION
+            yield Send(_answer(SourceResponse, message, status=status), sender)
+            return
+        yield Send(_answer(SourceResponse, message, origin=source.record), sender)
+        held = session.hosts.get(message.source)
+        if message.host.flags & HostFlag.OFFERS and held is not None and held.endpoint == sender:
+            offer = replace(message.host, host=message.source, endpoint=sender)
+            yield from self._tell_source(session, offer, HostState.ACTIVE, now)
+
+    def on_status_report(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
+        """From the source: the mesh changed, so the tree version rises (-03 §5)."""
+        session = self.sessions.get(message.session)
+        source = session.hosts.get(session.source) if session is not None else None
+        if session is None or source is None or source.endpoint != sender:
+            yield Send(_answer(StatusResponse, message, status=Status.REFUSED), sender)
+            return
+        session.tree_version = (session.tree_version + 1) & 0xFF
+        if message.state != HostState.ACTIVE:
+            session.super_nodes.pop(message.subject.host, None)
+        answer = _answer(StatusResponse, message, tree_version=session.tree_version)
+        yield Send(answer, sender)
+
+    def on_leave(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
+        """A host goes (slide 20)."""
+        session = self.sessions.get(message.session)
+        held = session.hosts.get(message.source) if session is not None else None
+        yield Send(_answer(LeaveResponse, message), sender)
+        if session is not None and held is not None and held.endpoint == sender:
+            yield from self._remove(session, message.source, "left", HostState.LEAVING, now)
+
+    def on_probe(self, message: ProbeRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Answer a probe (slide 12)."""
+        yield Send(
+            _answer(ProbeResponse, message, timestamp=message.timestamp, sender=HostRecord()),
+            sender,
+        )
+
+    def on_status_response(
+        self, message: StatusResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """The source has noted a report."""
+        self.requests.match(message, sender)
+        yield from ()
+
+    def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
+        """Nothing to do: the host is forgotten when it does not renew its registration."""
+        yield from ()
+
+    # What the source is told.
+
+    def _tell_source(
+        self, session: Session, record: HostRecord, state: HostState, now: Instant
+    ) -> Actions:
+        source = session.hosts.get(session.source)
+        offers = record.flags & (HostFlag.OFFERS | HostFlag.SUPER_NODE)
+        if source is None or (
+            is_leaf(record, self.parameters.leaf_below) and not offers and state is HostState.ACTIVE
+        ):
+            return
+        report = StatusReport(
+            session=session.id, tree_version=session.tree_version, state=state, subject=record
+        )
+        send, sequence, again = self.requests.open(
+            report, source.endpoint, now, self.parameters.retry_tries
+        )
+        self.alarms.set(RpAlarm.RETRY, again, sequence)
+        yield send
+
+    def _tell_all(self, session: Session, now: Instant) -> Actions:
+        records = [held.record for held in session.hosts.values()]
+        records.sort(key=lambda record: (not record.flags & HostFlag.OFFERS, by_capacity(record)))
+        for record in records[:TOLD_AT_ONCE]:
+            if record.host != session.source:
+                yield from self._tell_source(session, record, HostState.ACTIVE, now)
+
+    # Time.
+
+    def on_retry(self, key: Hashable, now: Instant) -> Actions:
+        """Send a report to the source again, or give it up."""
+        assert isinstance(key, int)
+        again = self.requests.again(key, now)
+        if again is not None and not isinstance(again, Request):
+            send, at = again
+            self.alarms.set(RpAlarm.RETRY, at, key)
+            yield send
+
+    def on_sweep(self, key: Hashable, now: Instant) -> Actions:
+        """Forget hosts that did not renew their registration (Decision 21)."""
+        self.alarms.set(RpAlarm.SWEEP, now + self.parameters.refresh_rp)
+        for session in self.sessions.values():
+            for host in [h for h, held in session.hosts.items() if held.expires <= now]:
+                yield from self._remove(session, host, "silent", HostState.INACTIVE, now)
+
+    def _remove(
+        self, session: Session, host: HostId, reason: str, state: HostState, now: Instant
+    ) -> Actions:
+        held = session.hosts.pop(host)
+        session.by_instance.pop(held.instance, None)
+        session.super_nodes.pop(host, None)
+        if session.source == host:
+            session.source = NO_HOST
+        yield Report(HostExpired(host, reason, len(session.hosts)))
+        if session.source:
+            yield from self._tell_source(session, held.record, state, now)
+
+    def views(self, now: Instant) -> tuple[View, ...]:
+        """Take a snapshot of every session."""
+        return tuple(
+            View(
+                role=self.NAME,
+                state="Serving",
+                session=session.id,
+                session_name=session.name,
+                super_nodes=tuple(session.hosts[host].record for host in session.super_nodes),
+                tree_version=session.tree_version,
+                hosts=len(session.hosts),
+                tables=(
+                    ("hosts", len(session.hosts)),
+                    ("requests", len(self.requests)),
+                    ("alarms", len(self.alarms)),
+                ),
+            )
+            for session in self.sessions.values()
+        )
+
+    TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
+        (Serving, Start): on_start,
+        (Serving, Stop): on_stop,
+        (Serving, SubscriptionRequest): on_subscription,
+        (Serving, PingRpRequest): on_ping_rp,
+        (Serving, SourceRequest): on_source_request,
+        (Serving, StatusReport): on_status_report,
+        (Serving, StatusResponse): on_status_response,
+        (Serving, LeaveReport): on_leave,
+        (Serving, ProbeRequest): on_probe,
+        (Serving, Unreachable): on_unreachable,
+    }
+
+    ALARMS = {RpAlarm.RETRY: on_retry, RpAlarm.SWEEP: on_sweep}
+
+    IGNORED: ClassVar[Mapping[tuple[type, type], str]] = {
+        (Serving, kind): "Decision 6: an answer that nobody waits for"
+        for kind in REGISTRY.values()
+        if kind.__name__.endswith("Response") and kind is not StatusResponse
+    }
+
+
+def _news(before: HostRecord, after: HostRecord) -> bool:
+    offers = HostFlag.OFFERS | HostFlag.SUPER_NODE
+    return before.endpoint != after.endpoint or bool(after.flags & offers & ~before.flags)
+
+
+def _answer(cls: type[M], request: Message, **fields: Any) -> M:
+    return cls(**{"session": request.session, "sequence": request.sequence, **fields})

@@ -1,0 +1,105 @@
+"""Open requests of one host: numbering, matching of answers, retransmission (Decisions 6 and 9).
+
+A request is sent again after 250 ms, doubling, until its tries are used up; then whoever asked is
+told. An answer that matches no open request means nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from dmmp.actions import Send
+from dmmp.messages.schema import Message
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, Instant
+
+_SEQUENCES = 1 << 32
+
+
+@dataclass(slots=True)
+class Request:
+    """A request that waits for its answer."""
+
+    message: Message
+    to: Endpoint
+    sent: Instant
+    wait: float
+    tries_left: int
+    any_sender: bool
+    sent_again: bool = False
+
+    def round_trip(self, now: Instant) -> float | None:
+        """Return the round-trip time of the answer arriving now; None if it is ambiguous."""
+        return None if self.sent_again else now - self.sent
+
+
+class Requests:
+    """The table of open requests, by sequence number; bounded by `maximum_outstanding`."""
+
+    def __init__(self, parameters: Parameters, rng: Random) -> None:
+        self._parameters = parameters
+        self._open: dict[int, Request] = {}
+        self._sequence = rng.randrange(_SEQUENCES)
+        self.unmatched = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(
+        self, message: Message, to: Endpoint, now: Instant, tries: int, any_sender: bool = False
+    ) -> tuple[Send, int, Instant]:
+        """Number and remember a request: what to send, its number, when to look at it again."""
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        numbered = replace(message, sequence=self._sequence)
+        if len(self._open) >= self._parameters.maximum_outstanding:
+            del self._open[next(iter(self._open))]
+        wait = self._parameters.retry_first
+        self._open[self._sequence] = Request(numbered, to, now, wait, tries - 1, any_sender)
+        return Send(numbered, to), self._sequence, now + wait
+
+    def match(self, response: Message, sender: Endpoint) -> Request | None:
+        """Take the request that this answers; None, and counted, if there is none."""
+        request = self.peek(response, sender)
+        if request is None:
+            self.unmatched += 1
+        elif not request.any_sender:
+            del self._open[response.sequence]
+        return request
+
+    def peek(self, response: Message, sender: Endpoint) -> Request | None:
+        """Return the request that this answers, without taking it."""
+        request = self._open.get(response.sequence)
+        if (
+            request is None
+            or request.message.OPTION + 1 != response.OPTION
+            or (request.to != sender and not request.any_sender)
+        ):
+            return None
+        return request
+
+    def is_open(self, cls: type[Message], to: Endpoint) -> bool:
+        """Tell whether a request of this class to this host waits for its answer."""
+        return any(held.to == to and isinstance(held.message, cls) for held in self._open.values())
+
+    def close(self, sequence: int) -> None:
+        """Forget a request, answered or not."""
+        self._open.pop(sequence, None)
+
+    def close_all_to(self, endpoint: Endpoint) -> None:
+        """Forget every request to a host that is gone."""
+        for sequence in [number for number, held in self._open.items() if held.to == endpoint]:
+            del self._open[sequence]
+
+    def again(self, sequence: int, now: Instant) -> tuple[Send, Instant] | Request | None:
+        """Handle the alarm of a request: what to send again and when to look next; or, given up, it."""
+        request = self._open.get(sequence)
+        if request is None:
+            return None
+        if request.tries_left == 0:
+            del self._open[sequence]
+            return request
+        request.tries_left -= 1
+        request.sent_again = True
+        request.wait *= 2
+        return Send(request.message, request.to), now + request.wait

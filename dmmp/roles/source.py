@@ -1,0 +1,405 @@
+"""The source of a session (slides 9, 15, 18, 21; -03 §4.1).
+
+It registers at the RP, which then names to it every non-leaf host. From these it chooses super
+nodes (policy), sends each a Setup Request, tells the others by Status Reports, and has the RP raise
+the tree version. It is the root of the mesh: super nodes are its children, at most as many as its
+out-degree; everybody else it sends to them. What it originates goes to the branches that want it. A
+super node that is reported silent, or was not heard of for the hold time, is probed, and dropped
+when it does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar
+
+from dmmp.actions import Report, Send
+from dmmp.alarms import jittered
+from dmmp.events import MeshChanged
+from dmmp.messages import (
+    BreakRequest,
+    DataRequest,
+    JoinRequest,
+    JoinResponse,
+    LeaveReport,
+    LeaveResponse,
+    PingRpRequest,
+    PingRpResponse,
+    ProbeRequest,
+    ProbeResponse,
+    PromotionRequest,
+    RefreshRequest,
+    SetupRequest,
+    SetupResponse,
+    StatusReport,
+    StatusResponse,
+    SubscriptionRequest,
+    SubscriptionResponse,
+)
+from dmmp.messages.common import (
+    MAXIMUM_CANDIDATES,
+    HostFlag,
+    HostRecord,
+    HostState,
+    RefreshKind,
+    Status,
+)
+from dmmp.messages.local import Start, Stop, Subscribe, Unreachable
+from dmmp.messages.schema import Message
+from dmmp.policies.capacity import by_capacity
+from dmmp.policies.super_nodes import choose
+from dmmp.roles.handover import for_states, ignored
+from dmmp.roles.mesh import Mesh
+from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, OverlayRole, Registering
+from dmmp.roles.requests import Request
+from dmmp.roles.role import Actions
+from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.view import View
+from dmmp.types import Endpoint, HostId, Instant
+
+MAXIMUM_KNOWN = 1024
+"""Hosts remembered as possible super nodes, the most capable (slide 9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooted:
+    """Is the root of the mesh."""
+
+
+class Source(OverlayRole):
+    """See the module's docstring."""
+
+    NAME = "source"
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(standing)
+        self.mesh = Mesh(standing.parameters)
+        self.candidates: dict[HostId, HostRecord] = {}
+        self.invited: dict[HostId, HostRecord] = {}
+
+    def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
+        """Registered, or renewed: the size of the session decides how many super nodes."""
+        if self.matched(message, sender) is None:
+            return
+        yield from self.note_registration(message, sender, now)
+        if message.status == Status.DUPLICATE_SOURCE:
+            self.state = Locating()
+            self.alarms.set(Alarm.LOCATE, now + self.parameters.retry_bootstrap_most)
+            return
+        if isinstance(self.state, Registering):
+            self.state = Rooted()
+            self.standing.tree_version = message.tree_version
+            yield from self.install(now)
+            self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
+        self.choose_soon(now, self.parameters.choose_after)
+
+    # Choosing super nodes.
+
+    def on_news(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
+        """From the RP: a host that could be chosen. From a super node: another is silent."""
+        yield Send(self.standing.answer(StatusResponse, message), sender)
+        subject = message.subject
+        if sender == self.standing.rendezvous_point:
+            yield from self.note_candidate(subject, message.state, now)
+        elif message.source in self.mesh.peers and message.state == HostState.INACTIVE:
+            yield from self.doubt(subject.host, now)
+
+    def note_candidate(self, subject: HostRecord, state: int, now: Instant) -> Actions:
+        """Note a host the RP names; one that offers itself is chosen soon (slide 16)."""
+        if state != HostState.ACTIVE:
+            self.candidates.pop(subject.host, None)
+            yield from self.doubt(subject.host, now)
+            return
+        if subject.host == self.standing.host or not subject.endpoint.port:
+            return
+        if len(self.candidates) >= MAXIMUM_KNOWN and subject.host not in self.candidates:
+            least = max(self.candidates.values(), key=by_capacity)
+            if by_capacity(least) < by_capacity(subject):
+                return
+            del self.candidates[least.host]
+        self.candidates[subject.host] = subject
+        if subject.flags & HostFlag.SUPER_NODE and subject.host not in self.mesh.peers:
+            # It was one before this source started: take it up again.
+            self.candidates[subject.host] = replace(subject, flags=subject.flags | HostFlag.OFFERS)
+        offers = bool(self.candidates[subject.host].flags & HostFlag.OFFERS)
+        self.choose_soon(now, 0.0 if offers else self.parameters.choose_after)
+
+    def choose_soon(self, now: Instant, after: float) -> None:
+        """Arm the choice, unless an earlier one is armed."""
+        if not self.candidates:
+            return
+        if after == 0.0 or not self.alarms.is_set(Alarm.CHOOSE):
+            self.alarms.set(Alarm.CHOOSE, now + after)
+
+    def on_choose(self, key: Hashable, now: Instant) -> Actions:
+        """Choose super nodes and send each a Setup Request (slide 9)."""
+        present = [peer.record for peer in self.mesh.peers.values()] + list(self.invited.values())
+        chosen = choose(
+            list(self.candidates.values()),
+            present,
+            max(self.standing.hosts, len(self.candidates)),
+            self.standing.setup.out_degree,
+            self.parameters,
+        )
+        members = tuple(peer.record for peer in self.mesh.super_nodes()[:MAXIMUM_CANDIDATES])
+        for host in chosen:
+            self.invited[host.host] = host
+            request = self.standing.make(SetupRequest, sender=self.record(now), members=members)
+            yield self.standing.ask(request, host.endpoint, now)
+
+    def on_setup_response(self, message: SetupResponse, sender: Endpoint, now: Instant) -> Actions:
+        """A host is a super node from now on: tell the others, raise the tree version."""
+        request = self.matched(message, sender)
+        if request is None:
+            return
+        host = next((h for h, r in self.invited.items() if r.endpoint == request.to), HostId(0))
+        if self.invited.pop(host, None) is None:
+            return
+        if message.sender.host != host:
+            self.candidates.pop(host, None)
+            return
+        if message.status != Status.SUCCESS:
+            self.candidates.pop(host, None)
+            return
+        record = replace(
+            message.sender, endpoint=sender, flags=message.sender.flags | HostFlag.SUPER_NODE
+        )
+        others = self.mesh.super_nodes()
+        self.mesh.add(record, sender, now)
+        trip = request.round_trip(now)
+        if trip is not None:
+            self.mesh.peers[host].sample(trip, self.parameters.delay_weight)
+        yield from self.raise_tree(HostState.ACTIVE, record, now)
+        for peer in others[MAXIMUM_CANDIDATES:]:
+            yield self.report(HostState.ACTIVE, peer.record, sender, now)
+        yield from self.tell_mesh(HostState.ACTIVE, record, now)
+
+    def on_setup_unanswered(self, request: Request, now: Instant) -> Actions:
+        """The chosen host does not answer: choose another."""
+        for host in [h for h, record in self.invited.items() if record.endpoint == request.to]:
+            del self.invited[host]
+            self.candidates.pop(host, None)
+        self.choose_soon(now, self.parameters.choose_after)
+        yield from ()
+
+    def report(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
+        """Make a Status Report about a super node."""
+        report = self.standing.make(StatusReport, state=state, subject=subject)
+        return self.standing.ask(report, to, now)
+
+    def tell_mesh(self, state: HostState, subject: HostRecord, now: Instant) -> Actions:
+        """Tell every other super node that one came or went."""
+        for peer in list(self.mesh.peers.values()):
+            if peer.record.host != subject.host:
+                yield self.report(state, subject, peer.endpoint, now)
+
+    def raise_tree(self, state: HostState, subject: HostRecord, now: Instant) -> Actions:
+        """Have the RP raise the tree version for the changed mesh (-03 §5)."""
+        yield self.report(state, subject, self.standing.rendezvous_point, now)
+        yield Report(MeshChanged(len(self.mesh), self.standing.tree_version))
+
+    def on_status_response(self, message: Message, sender: Endpoint, now: Instant) -> Actions:
+        """The RP answers with the new tree version."""
+        if self.matched(message, sender) is not None and self._is_rp(sender):
+            self.standing.tree_version = message.tree_version
+            yield from self.install(now)
+
+    def on_status_unanswered(self, request: Request, now: Instant) -> Actions:
+        """The RP does not answer: the source raises the version itself, for the RP to learn."""
+        if self._is_rp(request.to):
+            self.standing.tree_version = (self.standing.tree_version + 1) & 0xFF
+            yield from self.install(now)
+
+    def _is_rp(self, endpoint: Endpoint) -> bool:
+        return endpoint in self.standing.setup.rendezvous_points
+
+    # Keeping the mesh.
+
+    def on_mesh_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
+        """A super node refreshes its place (a child) or its presence in the mesh (slide 18)."""
+        peer = self.mesh.peers.get(message.source)
+        known = peer is not None and peer.endpoint == sender
+        if peer is not None and known:
+            peer.record, peer.heard = replace(message.sender, endpoint=sender), now
+        if message.kind == RefreshKind.CHILD and (known or not message.sender.flags):
+            yield from self.on_child_refresh(message, sender, now)
+            return
+        status = Status.SUCCESS if known else Status.UNKNOWN_HOST
+        yield Send(self.refresh_answer(message, status, now), sender)
+
+    def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Probe super nodes that were not heard of for the hold time (Decision 10)."""
+        self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
+        for host, peer in list(self.mesh.peers.items()):
+            if peer.heard + self.parameters.hold_mesh <= now:
+                yield from self.doubt(host, now)
+
+    def doubt(self, host: HostId, now: Instant) -> Actions:
+        """Probe a super node before believing that it is gone (slide 18)."""
+        peer = self.mesh.peers.get(host)
+        if peer is not None and not self.standing.requests.is_open(ProbeRequest, peer.endpoint):
+            yield self.standing.ask(
+                self.standing.make(ProbeRequest, timestamp=0),
+                peer.endpoint,
+                now,
+                tries=self.parameters.probe_tries,
+            )
+
+    def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
+        """A doubted super node is alive, unless another host answers at its address."""
+        if self.matched(message, sender) is None:
+            return
+        for host, peer in list(self.mesh.peers.items()):
+            if peer.endpoint == sender and message.sender.host == host:
+                peer.heard = now
+            elif peer.endpoint == sender:
+                yield from self.drop_super_node(host, now)
+
+    def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
+        """A super node is inactive: drop it and tell everybody (slide 21)."""
+        for host, peer in list(self.mesh.peers.items()):
+            if peer.endpoint == request.to:
+                yield from self.drop_super_node(host, now)
+
+    def drop_super_node(self, host: HostId, now: Instant) -> Actions:
+        """Remove a super node from the mesh."""
+        peer = self.mesh.remove(host)
+        self.candidates.pop(host, None)
+        if peer is None:
+            return
+        yield from self.drop_child(host, "inactive", now)
+        yield from self.tell_mesh(HostState.INACTIVE, peer.record, now)
+        yield from self.raise_tree(HostState.INACTIVE, peer.record, now)
+        self.choose_soon(now, self.parameters.choose_after)
+
+    def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
+        """The network says nobody listens there: probe it."""
+        for host, peer in list(self.mesh.peers.items()):
+            if peer.endpoint == message.endpoint:
+                yield from self.doubt(host, now)
+
+    def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
+        """A super node moved to another mesh parent, or goes for good (slide 21)."""
+        yield from self.on_child_leaves(message, sender, now)
+        peer = self.mesh.peers.get(message.source)
+        if peer is not None and peer.endpoint == sender and message.reason == 0:
+            yield from self.drop_super_node(message.source, now)
+
+    def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
+        """Tell the super nodes and the RP, then go."""
+        told = [peer.endpoint for peer in self.mesh.peers.values()]
+        told += [self.standing.rendezvous_point] if self.standing.host else []
+        yield from self.say_goodbye(told, HostRecord(), now)
+
+    # Describing itself.
+
+    def offer(
+        self, cls: type[Any], request: Message, status: Status, mesh: bool, now: Instant
+    ) -> Message:
+        """Answer an applicant; a cluster member is sent to the super nodes."""
+        answer = super().offer(cls, request, status, mesh, now)
+        if status is Status.SUCCESS or mesh:
+            return answer
+        records = tuple(peer.record for peer in self.mesh.super_nodes()[:MAXIMUM_CANDIDATES])
+        return replace(answer, children=records)  # type: ignore[call-arg]
+
+    def flags(self) -> int:
+        """Say what this host is."""
+        return HostFlag.SOURCE
+
+    def register_period(self) -> float:
+        """Return how often the source asks the RP for the session's size, seconds."""
+        return self.parameters.refresh_rp_core
+
+    def has_place(self) -> bool:
+        """The source is where the tree begins."""
+        return isinstance(self.state, Rooted)
+
+    def root_path(self) -> tuple[HostId, ...]:
+        """Nobody stands above the source."""
+        return ()
+
+    def super_node(self) -> HostId:
+        """The source is in no cluster."""
+        return HostId(0)
+
+    def free_places(self, mesh: bool, now: Instant) -> int:
+        """Count free places: all of them serve the mesh."""
+        most = min(self.standing.setup.out_degree, self.parameters.children)
+        return max(0, most - self.standing.children.taken(True, now)) if mesh else 0
+
+    def upstream(self) -> tuple[Endpoint, ...]:
+        """Data comes from nowhere but this host."""
+        return ()
+
+    def delivers(self) -> tuple[Any, ...]:
+        """Programs here hear the source through their own kernel."""
+        return ()
+
+    def view(self, now: Instant) -> View:
+        """Take a snapshot for people and checks."""
+        base = super().view(now)
+        return replace(
+            base,
+            super_nodes=tuple(peer.record for peer in self.mesh.super_nodes()),
+            tables=(
+                *base.tables,
+                ("mesh", len(self.mesh)),
+                ("candidates", len(self.candidates)),
+                ("invited", len(self.invited)),
+            ),
+        )
+
+    GIVE_UP = {
+        SubscriptionRequest: OverlayRole.on_rp_silent,
+        PingRpRequest: OverlayRole.on_rp_silent,
+        SetupRequest: on_setup_unanswered,
+        StatusReport: on_status_unanswered,
+        ProbeRequest: on_probe_unanswered,
+    }
+
+    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
+        Alarm.RETRY: OverlayRole.on_retry,
+        Alarm.LOCATE: OverlayRole.on_locate_alarm,
+        Alarm.REGISTER: OverlayRole.on_register_alarm,
+        Alarm.SWEEP: OverlayRole.on_sweep,
+        Alarm.CHOOSE: on_choose,
+        Alarm.MESH: on_mesh_alarm,
+        Alarm.LEAVE: OverlayRole.on_leave_alarm,
+    }
+
+    _WITH_ID = (Registering, Rooted)
+    _ALIVE = (Idle, Locating, *_WITH_ID)
+
+    TABLE = {
+        (Idle, Start): OverlayRole.on_start,
+        (Locating, SubscriptionResponse): OverlayRole.on_subscription,
+        **for_states(_ALIVE, {Stop: on_stop, Subscribe: OverlayRole.on_subscribe}),
+        **for_states(
+            _WITH_ID,
+            {
+                PingRpResponse: on_ping_rp,
+                ProbeRequest: OverlayRole.on_probe,
+                ProbeResponse: on_probe_response,
+                StatusReport: on_news,
+                StatusResponse: on_status_response,
+                SetupResponse: on_setup_response,
+                JoinRequest: OverlayRole.on_join_request,
+                RefreshRequest: on_mesh_refresh,
+                LeaveReport: on_leave_report,
+                DataRequest: OverlayRole.on_data_request,
+                PromotionRequest: OverlayRole.on_promotion_request,
+                BreakRequest: OverlayRole.on_break_request,
+                Unreachable: on_unreachable,
+            },
+        ),
+        (Leaving, LeaveResponse): OverlayRole.on_leave_response,
+        (Leaving, ProbeRequest): OverlayRole.on_probe,
+    }
+
+    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)
+
+
+__all__ = ["JoinResponse", "Rooted", "Source"]

@@ -1,0 +1,134 @@
+"""What a host keeps whatever its role: identity, open requests, children, its programs' wishes.
+
+`Become` hands this over as a whole, so that a change of role disturbs nobody below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from random import Random
+from typing import Any, TypeVar
+
+from dmmp.actions import Send
+from dmmp.alarms import Alarms
+from dmmp.interest import Interest, union
+from dmmp.messages.common import NOT_JOINED_DEPTH, HostFlag, HostRecord
+from dmmp.messages.schema import Message
+from dmmp.parameters import Parameters
+from dmmp.roles.relatives import Children
+from dmmp.roles.requests import Requests
+from dmmp.types import (
+    NO_HOST,
+    NO_SESSION,
+    NOWHERE,
+    Endpoint,
+    HostId,
+    Instant,
+    IpAddress,
+    SessionId,
+)
+
+M = TypeVar("M", bound=Message)
+
+
+class Alarm(Enum):
+    """Why a host's role wants to be woken."""
+
+    RETRY = "When to send a request again or give it up (Decision 9)."
+    LOCATE = "When to look for the RP again."
+    REGISTER = "When to renew the registration at the RP (Decision 21)."
+    SWEEP = "When to look for children and wishes whose hold time is over (Decision 10)."
+    PROBES = "When to send the next round of probes (Decision 12)."
+    PROBES_DONE = "When enough probes have been answered, or it has taken long enough."
+    OFFERS_DONE = "When to choose among the offers of a place (slide 16)."
+    JOIN_AGAIN = "When to seek a place again (-03 §6.3)."
+    REFRESH = "When to renew the place at the parent (Decision 10)."
+    RETIRE = "When to stop accepting data from the parent before (Decision 16)."
+    ADMIT = "When to answer the collected Cluster Requests (slide 9)."
+    CHOOSE = "When the source chooses super nodes (slide 9)."
+    MESH = "When to send link state to the mesh (Decision 10)."
+    REBUILD = "When link state has settled and the core tree is computed (Decision 15)."
+    LEAVE = "When to go, answered or not (slide 20)."
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetup:
+    """What a host is told at its start; `instance` is a random 64-bit number of this start."""
+
+    session_name: str
+    rendezvous_points: tuple[Endpoint, ...]
+    out_degree: int
+    instance: int
+    name: str = ""
+    relay_only: bool = False
+
+
+class Standing:
+    """See the module's docstring."""
+
+    def __init__(self, setup: HostSetup, parameters: Parameters, rng: Random) -> None:
+        self.setup = setup
+        self.parameters = parameters
+        self.rng = rng
+        self.alarms = Alarms()
+        self.requests = Requests(parameters, rng)
+        self.children = Children(parameters)
+        self.wanted: dict[IpAddress, Interest] = {}
+        self.session: SessionId = NO_SESSION
+        self.host: HostId = NO_HOST
+        self.observed: Endpoint = NOWHERE
+        self.tree_version = 0
+        self.started: Instant = 0.0
+        self.rendezvous_point: Endpoint = setup.rendezvous_points[0]
+        self.rendezvous_silent = False
+        self.hosts = 0
+        self.super_nodes: tuple[HostRecord, ...] = ()
+
+    def make(self, cls: type[M], **fields: Any) -> M:
+        """Make a message of this host in its session."""
+        return cls(session=self.session, source=self.host, tree_version=self.tree_version, **fields)
+
+    def answer(self, cls: type[M], request: Message, **fields: Any) -> M:
+        """Make the response to a request: it copies the sequence number (Decision 6)."""
+        return self.make(cls, sequence=request.sequence, **fields)
+
+    def ask(
+        self,
+        message: Message,
+        to: Endpoint,
+        now: Instant,
+        tries: int = 0,
+        any_sender: bool = False,
+    ) -> Send:
+        """Open a request and arm its retransmission; `tries` 0 = as Decision 9 says."""
+        send, sequence, again = self.requests.open(
+            message, to, now, tries or self.parameters.retry_tries, any_sender
+        )
+        self.alarms.set(Alarm.RETRY, again, sequence)
+        return send
+
+    def record(
+        self, now: Instant, flags: int = HostFlag.NONE, depth: int | None = None, free: int = 0
+    ) -> HostRecord:
+        """Describe this host to others."""
+        if self.setup.relay_only:
+            flags |= HostFlag.RELAY_ONLY
+        return HostRecord(
+            host=self.host,
+            endpoint=self.observed,
+            flags=int(flags),
+            depth=NOT_JOINED_DEPTH if depth is None else depth,
+            out_degree=self.setup.out_degree,
+            free_slots=min(free, 0xFFFF),
+            uptime=max(0, int(now - self.started)),
+        )
+
+    def wants(self) -> tuple[Interest, ...]:
+        """Return what this host's own programs want."""
+        return tuple(self.wanted.values())
+
+    def subtree_wants(self) -> dict[IpAddress, Interest]:
+        """Return the union of its own wishes and its children's, by group (Decision 25)."""
+        merged = union([*self.wanted.values(), *self.children.interest()])
+        return {record.group: record for record in merged}

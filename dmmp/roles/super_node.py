@@ -1,0 +1,492 @@
+"""A super node (slides 8-10, 15, 17, 18, 21; -03 §4).
+
+The source makes it one with a Setup Request that names the mesh; it answers, sets up with the other
+super nodes (each round trip is the first measure of a link) and seeks a place below the source by
+the same Join exchange that cluster members use. It then announces a few links in its Refresh to the
+whole mesh. When link state has settled every super node computes the same degree-capped tree, and
+each moves to its parent there: the new one confirms before the old one is left. Below it stands its
+cluster, to which it answers Cluster and Join Requests; half of its out-degree serves the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import ClassVar
+
+from dmmp.actions import Become, Report, Send
+from dmmp.alarms import jittered
+from dmmp.events import Promoted
+from dmmp.events import Waiting as WaitingReport
+from dmmp.messages import (
+    BreakRequest,
+    ClusterRequest,
+    ClusterResponse,
+    DataRequest,
+    JoinRequest,
+    JoinResponse,
+    LeaveReport,
+    LeaveResponse,
+    PingRpRequest,
+    PingRpResponse,
+    ProbeRequest,
+    ProbeResponse,
+    PromotionRequest,
+    RefreshRequest,
+    RefreshResponse,
+    SetupRequest,
+    SetupResponse,
+    StatusReport,
+    StatusResponse,
+    SubscriptionRequest,
+    SubscriptionResponse,
+)
+from dmmp.messages.common import (
+    HostFlag,
+    HostRecord,
+    HostState,
+    LinkRecord,
+    RefreshKind,
+    Status,
+)
+from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.policies.admission import Verdict
+from dmmp.policies.backups import choose_backups
+from dmmp.policies.capacity import by_capacity, mesh_share
+from dmmp.policies.links import choose_links
+from dmmp.policies.parents import Candidate
+from dmmp.roles.handover import Demotion, Handover, for_states, ignored
+from dmmp.roles.mesh import Mesh, Peer
+from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
+from dmmp.roles.requests import Request
+from dmmp.roles.role import Actions
+from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.uplink import (
+    Asking,
+    Confirming,
+    Joined,
+    Offer,
+    Parent,
+    UplinkRole,
+    Waiting,
+)
+from dmmp.roles.view import View
+from dmmp.types import Endpoint, HostId, Instant
+
+BACKUPS = 2
+"""Backup parents named to each child (Decision 20)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """Registered as willing; waits for the source's Setup Request."""
+
+
+class SuperNode(UplinkRole):
+    """See the module's docstring."""
+
+    NAME = "super-node"
+    IN_MESH = True
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(standing)
+        self.mesh = Mesh(standing.parameters)
+        self.links: tuple[HostId, ...] = ()
+        self.applicants: dict[HostId, tuple[ClusterRequest, Endpoint]] = {}
+
+    # Becoming one.
+
+    def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
+        """Registered: the source will send a Setup Request (slide 9)."""
+        if self.matched(message, sender) is None:
+            return
+        yield from self.note_registration(message, sender, now)
+        if message.status == Status.SUCCESS and isinstance(self.state, Registering):
+            self.state = Offering()
+            yield from self.install(now)
+            yield Report(WaitingReport("for the source to choose this host as super node"))
+
+    def on_setup(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+        """From the source: you are one. From another super node: we share the mesh (slide 9)."""
+        if not self.standing.host:
+            return  # The RP's answer is still under way; the source will ask again.
+        by_source = bool(message.sender.flags & HostFlag.SOURCE)
+        known = message.source in self.mesh.peers
+        if by_source or known:
+            status = Status.SUCCESS
+        else:
+            status = Status.UNKNOWN_HOST
+        answer = self.standing.answer(
+            SetupResponse, message, status=status, sender=self.record(now)
+        )
+        yield Send(answer, sender)
+        if known or by_source:
+            self.mesh.add(message.sender, sender, now)
+        if by_source:
+            yield from self.enter_mesh(message, sender, now)
+
+    def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Learn the members the source names; without a place yet, seek one (slide 9)."""
+        self.standing.tree_version = message.tree_version
+        self.mesh.add(message.sender, sender, now)
+        for member in message.members:
+            yield from self.meet(member, now)
+        if not self.alarms.is_set(Alarm.MESH):
+            self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.rebuild_after))
+        if not isinstance(self.state, (Asking, Confirming, Joined)):
+            yield Report(Promoted(sender))
+            yield from self.seek(self.known_candidates(), now, previous=self.parent())
+
+    def take_over(self, handover: Handover, now: Instant) -> Actions:
+        """Begin as a former member: answer the Setup Request, keep the old parent meanwhile."""
+        self.state = Waiting(handover.parent)
+        setup = handover.setup
+        answer = self.standing.answer(SetupResponse, setup, sender=self.record(now))
+        yield Send(answer, handover.source)
+        yield from self.enter_mesh(setup, handover.source, now)
+
+    def meet(self, record: HostRecord, now: Instant) -> Actions:
+        """Set up with another super node (slide 9)."""
+        if record.host == self.standing.host or not record.endpoint.port:
+            return
+        if self.mesh.add(record, record.endpoint, now):
+            request = self.standing.make(SetupRequest, sender=self.record(now))
+            yield self.standing.ask(request, record.endpoint, now)
+
+    def on_setup_response(self, message: SetupResponse, sender: Endpoint, now: Instant) -> Actions:
+        """The round trip is the first measure of the link."""
+        request = self.matched(message, sender)
+        if request is not None and message.status == Status.SUCCESS:
+            self.heard(message.sender, sender, request, now)
+            yield from self.choose_mesh_links(now)
+
+    def heard(self, record: HostRecord, sender: Endpoint, request: Request, now: Instant) -> None:
+        """Renew what is known of a mesh member from its answer."""
+        peer = self.mesh.peers.get(record.host)
+        if peer is None or peer.endpoint != sender:
+            return
+        peer.record, peer.heard = replace(record, endpoint=sender), now
+        trip = request.round_trip(now)
+        if trip is not None:
+            peer.sample(trip, self.parameters.delay_weight)
+
+    # The mesh.
+
+    def choose_mesh_links(self, now: Instant) -> Actions:
+        """Choose the links to announce anew; a random one stays as long as it can."""
+        source = self.mesh.source()
+        if source is None:
+            return
+        measured = self.mesh.measured()
+        links = tuple(
+            choose_links(
+                self.standing.host, source.record.host, measured, self.parameters, self.rng
+            )
+        )
+        if any(host not in self.mesh.peers for host in self.links) or len(self.links) < len(links):
+            self.links = links
+        self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
+        yield from ()
+
+    def link_state(self) -> tuple[LinkRecord, ...]:
+        """Return the announced links with their delays."""
+        measured = self.mesh.measured()
+        return tuple(LinkRecord(host, measured[host]) for host in self.links if host in measured)
+
+    def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Refresh the whole mesh and the source with this host's link state (slide 18)."""
+        self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
+        yield from self.choose_mesh_links(now)
+        links = self.link_state()
+        for peer in list(self.mesh.peers.values()):
+            yield self.standing.ask(
+                self.standing.make(
+                    RefreshRequest,
+                    kind=RefreshKind.MESH,
+                    sender=self.record(now),
+                    super_node=self.standing.host,
+                    root_path=self.root_path(),
+                    links=links,
+                ),
+                peer.endpoint,
+                now,
+                tries=self.parameters.join_tries,
+            )
+
+    def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Take link state from a mesh member; from the parent its path (slide 18)."""
+        if message.kind != RefreshKind.MESH:
+            yield from super().on_other_refresh(message, sender, now)
+            return
+        peer = self.mesh.peers.get(message.source)
+        known = peer is not None and peer.endpoint == sender
+        status = Status.SUCCESS if known else Status.UNKNOWN_HOST
+        yield Send(self.refresh_answer(message, status, now), sender)
+        if peer is not None and known:
+            peer.record, peer.heard = replace(message.sender, endpoint=sender), now
+            if self.mesh.note_links(message.source, message.links):
+                self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
+
+    def on_refresh_answer(
+        self, message: RefreshResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """An answer from the parent, or from the mesh: then it measures the link."""
+        request = self.standing.requests.peek(message, sender)
+        if request is not None and self._is_mesh_refresh(request):
+            self.standing.requests.close(message.sequence)
+            self.heard(message.sender, sender, request, now)
+            source = self.mesh.source()
+            if (
+                message.status == Status.UNKNOWN_HOST
+                and source is not None
+                and source.endpoint == sender
+            ):
+                yield from self.dismissed(now)
+        elif isinstance(self.state, Confirming):
+            yield from self.on_confirmed(message, sender, now)
+        else:
+            yield from self.on_refresh_response(message, sender, now)
+
+    def _is_mesh_refresh(self, request: Request) -> bool:
+        return (
+            isinstance(request.message, RefreshRequest) and request.message.kind == RefreshKind.MESH
+        )
+
+    def on_refresh_given_up(self, request: Request, now: Instant) -> Actions:
+        """Nobody answered: the source judges whether a mesh member is inactive (slide 21)."""
+        if not self._is_mesh_refresh(request):
+            yield from self.on_refresh_unanswered(request, now)
+            return
+        for peer in self.mesh.peers.values():
+            if peer.endpoint == request.to:
+                yield from self.report_inactive(peer.record, now)
+
+    def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
+        """Tell the source that a super node does not answer (slide 18)."""
+        source = self.mesh.source()
+        if source is not None and source.record.host != record.host:
+            report = self.standing.make(StatusReport, state=HostState.INACTIVE, subject=record)
+            yield self.standing.ask(report, source.endpoint, now, tries=2)
+
+    def on_mesh_status(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
+        """From the source: a super node came or went (slides 9 and 21)."""
+        yield Send(self.standing.answer(StatusResponse, message), sender)
+        source = self.mesh.source()
+        if source is None or source.endpoint != sender:
+            return
+        self.standing.tree_version = message.tree_version
+        subject = message.subject
+        if message.state == HostState.ACTIVE:
+            yield from self.meet(subject, now)
+        elif subject.host == self.standing.host:
+            yield from self.dismissed(now)
+        else:
+            self.mesh.remove(subject.host)
+            yield from self.choose_mesh_links(now)
+
+    def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
+        """Compute the core tree and move to this host's parent there (Decision 15)."""
+        state = self.state
+        if not isinstance(state, Joined):
+            return
+        my_links = {link.neighbour: link.delay_us for link in self.link_state()}
+        tree = self.mesh.tree(self.standing.host, self.standing.setup.out_degree, my_links)
+        chosen = tree.get(self.standing.host)
+        peer = self.mesh.peers.get(chosen) if chosen is not None else None
+        if peer is None or peer.endpoint == state.parent.endpoint:
+            return
+        offer = Offer(Candidate(peer.record, peer.round_trip), self.standing.host, ())
+        yield from self.confirm(offer, (), state.parent, True, now)
+
+    def dismissed(self, now: Instant) -> Actions:
+        """The source does not count this host among the super nodes any more."""
+        if self.standing.setup.relay_only:
+            self.mesh = Mesh(self.parameters)
+            self.links = ()
+            self.state = Registering()
+            yield from self.register(now)
+        else:
+            for alarm in (Alarm.MESH, Alarm.REBUILD, Alarm.ADMIT, Alarm.OFFERS_DONE):
+                self.alarms.stop(alarm)
+            yield Become("member", Demotion(self.standing, self.parent()))
+
+    # The cluster.
+
+    def on_cluster_request(
+        self, message: ClusterRequest, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """Collect applicants for a moment, so that the most capable come first (slide 9)."""
+        if len(self.applicants) < self.parameters.children:
+            self.applicants[message.source] = (message, sender)
+        if not self.alarms.is_set(Alarm.ADMIT):
+            self.alarms.set(Alarm.ADMIT, now + self.parameters.cluster_window)
+        yield from ()
+
+    def on_admit(self, key: Hashable, now: Instant) -> Actions:
+        """Answer the collected applicants, the most capable first (slide 9)."""
+        waiting = sorted(self.applicants.values(), key=lambda held: by_capacity(held[0].applicant))
+        self.applicants = {}
+        for message, sender in waiting:
+            applicant = replace(message.applicant, endpoint=sender)
+            if not applicant.host:
+                continue
+            verdict = self.judge(applicant, False, False, now)
+            if verdict is Verdict.ADMIT and self.has_place():
+                self.standing.children.reserve(applicant.host, False, now)
+                status = Status.SUCCESS
+            else:
+                status = Status.LOOP if verdict is Verdict.LOOP else Status.FULL
+            yield Send(self.offer(ClusterResponse, message, status, False, now), sender)
+
+    # The way up.
+
+    def known_candidates(self) -> list[Candidate]:
+        """List where to ask for a place in the mesh: the source, then the nearest super nodes."""
+        source = self.mesh.source()
+        peers: Sequence[Peer] = self.mesh.super_nodes()
+        found = [] if source is None else [Candidate(source.record, source.round_trip or 0.0)]
+        return found + [Candidate(peer.record, peer.round_trip) for peer in peers]
+
+    def search_failed(self, previous: Parent | None, now: Instant) -> Actions:
+        """No place in the mesh: keep what there is, try again soon."""
+        self.state = Waiting(previous)
+        yield from self.install(now)
+        self.failures += 1
+        if self.failures == 1:
+            yield Report(WaitingReport("no place in the mesh yet, trying again"))
+        pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 4)
+        pause = min(pause, self.parameters.retry_bootstrap_most)
+        self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+
+    def on_join_again(self, key: Hashable, now: Instant) -> Actions:
+        """Seek a place in the mesh again."""
+        if isinstance(self.state, Waiting):
+            yield from self.seek(self.known_candidates(), now, previous=self.state.previous)
+
+    def on_joined(self, now: Instant) -> Actions:
+        """In the mesh: the RP may name this host to newcomers from now on."""
+        yield from self.register(now)
+
+    def on_parent_lost(self, parent: Parent, state: HostState, now: Instant) -> Actions:
+        """The source should know that a super node is inactive (slide 21)."""
+        yield from self.report_inactive(parent.record, now)
+
+    # Describing itself.
+
+    def refresh_period(self) -> float:
+        """Return how often the mesh parent is refreshed, seconds (Decision 10).
+
+        As often as in a cluster: interest and liveness of a branch matter more than its links.
+        """
+        return self.parameters.refresh_cluster
+
+    def register_period(self) -> float:
+        """Return how often the RP hears of this super node's free places."""
+        return self.parameters.refresh_rp_core
+
+    def flags(self) -> int:
+        """Say what this host is: before the source chose it, only willing."""
+        # Free places count for newcomers only once the super node is in the tree.
+        return HostFlag.SUPER_NODE if self.mesh.peers else HostFlag.OFFERS
+
+    def super_node(self) -> HostId:
+        """Return itself: it is the root of its cluster."""
+        return self.standing.host
+
+    def free_places(self, mesh: bool, now: Instant) -> int:
+        """Count free places: half of the out-degree serves the mesh, the rest the cluster."""
+        out_degree = min(self.standing.setup.out_degree, self.parameters.children)
+        share = mesh_share(out_degree)
+        children = self.standing.children
+        most = share if mesh else out_degree - share
+        free = most - children.taken(mesh, now)
+        # A member that became super node may have more cluster children than its new share.
+        total = out_degree - children.taken(True, now) - children.taken(False, now)
+        return max(0, min(free, total))
+
+    def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
+        """Name other super nodes to the cluster's children, the parent to mesh children."""
+        others = [peer.record for peer in self.mesh.super_nodes()]
+        held = self.standing.children.confirmed.get(child)
+        parent = self.parent()
+        grandparent = parent.record if parent and held is not None and held.mesh else None
+        return choose_backups(child, grandparent, others, BACKUPS)
+
+    def view(self, now: Instant) -> View:
+        """Take a snapshot for people and checks."""
+        parent = self.parent()
+        base = super().view(now)
+        return replace(
+            base,
+            parent=parent.record if parent is not None else None,
+            backups=parent.backups if parent is not None else (),
+            super_nodes=tuple(peer.record for peer in self.mesh.super_nodes()),
+            tables=(*base.tables, ("mesh", len(self.mesh)), ("applicants", len(self.applicants))),
+        )
+
+    GIVE_UP = {
+        SubscriptionRequest: UplinkRole.on_rp_silent,
+        PingRpRequest: UplinkRole.on_rp_silent,
+        JoinRequest: UplinkRole.on_join_unanswered,
+        RefreshRequest: on_refresh_given_up,
+        ProbeRequest: UplinkRole.on_probe_unanswered,
+    }
+
+    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
+        Alarm.RETRY: UplinkRole.on_retry,
+        Alarm.LOCATE: UplinkRole.on_locate_alarm,
+        Alarm.REGISTER: UplinkRole.on_register_alarm,
+        Alarm.SWEEP: UplinkRole.on_sweep,
+        Alarm.OFFERS_DONE: UplinkRole.on_offers_done,
+        Alarm.JOIN_AGAIN: on_join_again,
+        Alarm.REFRESH: UplinkRole.on_refresh_alarm,
+        Alarm.RETIRE: UplinkRole.on_retire,
+        Alarm.ADMIT: on_admit,
+        Alarm.MESH: on_mesh_alarm,
+        Alarm.REBUILD: on_rebuild,
+        Alarm.LEAVE: UplinkRole.on_leave_alarm,
+    }
+
+    _IN_MESH = (Asking, Confirming, Joined, Waiting)
+    _WITH_ID = (Registering, Offering, *_IN_MESH)
+    _ALIVE = (Idle, Locating, *_WITH_ID)
+
+    TABLE = {
+        (Idle, Start): UplinkRole.on_start,
+        (Locating, SubscriptionResponse): UplinkRole.on_subscription,
+        (Asking, JoinResponse): UplinkRole.on_offer,
+        (Joined, Silence): UplinkRole.on_silence,
+        **for_states(_ALIVE, {Stop: UplinkRole.on_stop, Subscribe: UplinkRole.on_subscribe}),
+        **for_states(
+            _IN_MESH,
+            {
+                ProbeResponse: UplinkRole.on_probe_response,
+                RefreshResponse: on_refresh_answer,
+                SetupResponse: on_setup_response,
+                ClusterRequest: on_cluster_request,
+            },
+        ),
+        **for_states(
+            _WITH_ID,
+            {
+                PingRpResponse: on_ping_rp,
+                ProbeRequest: UplinkRole.on_probe,
+                StatusReport: on_mesh_status,
+                JoinRequest: UplinkRole.on_join_request,
+                RefreshRequest: UplinkRole.on_refresh,
+                LeaveReport: UplinkRole.on_leave_report,
+                LeaveResponse: UplinkRole.on_leave_response,
+                DataRequest: UplinkRole.on_data_request,
+                SetupRequest: on_setup,
+                PromotionRequest: UplinkRole.on_promotion_request,
+                BreakRequest: UplinkRole.on_break_request,
+                Unreachable: UplinkRole.on_unreachable,
+            },
+        ),
+        (Leaving, LeaveResponse): UplinkRole.on_leave_response,
+        (Leaving, LeaveReport): UplinkRole.on_child_leaves,
+        (Leaving, ProbeRequest): UplinkRole.on_probe,
+    }
+
+    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)
