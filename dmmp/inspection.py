@@ -15,7 +15,7 @@ import construct
 from dmmp.captures import Captured, packets_of_capture
 from dmmp.errors import DecodeError
 from dmmp.messages import REGISTRY, decode
-from dmmp.messages.header import DECLARED, HEADER_BYTES
+from dmmp.messages.header import DECLARED
 from dmmp.messages.options import COMPREHENSION_OPTIONAL, Option, TlvType
 from dmmp.messages.schema import Message
 from dmmp.messages.wiretypes import (
@@ -92,7 +92,7 @@ def describe(datagram: bytes) -> Description:
         decode(datagram)
     except DecodeError as error:
         fault = error
-    option = int.from_bytes(datagram[2:4], "big") if len(datagram) >= HEADER_BYTES else -1
+    option = int.from_bytes(datagram[2:4], "big") if len(datagram) >= 4 else -1
     cls = REGISTRY.get(option)
     rows: list[Row] = []
     try:
