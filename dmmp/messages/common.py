@@ -5,7 +5,7 @@ All addresses are 16 bytes on the wire (IPv4 mapped), so that every record has o
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 
 from dmmp.interest import FilterMode, Interest
 from dmmp.messages.schema import record, wire
@@ -38,8 +38,8 @@ MAXIMUM_LINKS = 100
 """Links in one link state: as many as there may be super nodes (slide 15)."""
 
 
-class HostFlag(IntFlag):
-    """What a host is and offers (slides 9 and 16); unknown bits are kept and mean nothing."""
+class HostFlag(IntEnum):
+    """Bits that say what a host is and offers (slides 9 and 16); unknown bits are kept and mean nothing."""
 
     NONE = 0
     SOURCE = 1

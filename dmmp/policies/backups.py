@@ -16,8 +16,7 @@ def choose_backups(
 ) -> tuple[HostRecord, ...]:
     """Name the grandparent and hosts with room, the most room first, the child itself never."""
     named = [] if grandparent is None else [grandparent]
-    ranked = sorted(others, key=lambda host: (host.free_slots == 0, -host.free_slots, host.host))
-    for host in ranked:
-        if host.host != child and all(host.host != held.host for held in named):
-            named.append(host)
-    return tuple(named[:at_most])
+    above = grandparent.host if grandparent is not None else child
+    usable = [host for host in others if host.host != child and host.host != above]
+    usable.sort(key=lambda host: (-host.free_slots, host.host))
+    return tuple([*named, *usable[:at_most]][:at_most])

@@ -56,9 +56,11 @@ def core_tree(
     parents: dict[HostId, HostId] = {}
     distance: dict[HostId, int] = {source: 0}
     room = dict(caps)
-    # Hosts that can feed nobody come last, or they could fill every place and end the tree.
+    # Hosts that can feed nobody come last, or they could fill every place and end the tree; those
+    # that can feed one come before them, or they would draw it out into chains.
     others = sorted(host for host in caps if host != source)
-    for pending in ([h for h in others if caps[h] > 0], [h for h in others if caps[h] <= 0]):
+    for share in (2, 1, 0):
+        pending = [host for host in others if min(caps[host], 2) == share]
         _grow(pending, links, room, distance, parents)
     return parents
 

@@ -1,7 +1,8 @@
 """How many super nodes, and which: the source's choice (slides 9, 13 and 15, Decision 14).
 
-Hosts that exist to relay are always welcome; beyond them a share of all hosts is chosen, the most
-capable first, but never more than the capable ones can feed.
+Hosts that offer themselves are welcome; beyond them a share of all hosts is chosen, the most
+capable first, but never more than the capable ones can feed. A leaf is taken only when there is no
+other.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def choose(
             break
         if host.host in taken:
             continue
-        if not _offers(host) and (count >= want or is_leaf(host, parameters.leaf_below)):
+        if is_leaf(host, parameters.leaf_below) and (count or not _offers(host)):
+            continue
+        if count >= want and not _offers(host):
             continue
         chosen.append(host)
         taken.add(host.host)

@@ -13,7 +13,7 @@ from dmmp.messages.common import HostFlag, HostRecord, LinkRecord
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import mesh_share
 from dmmp.policies.links import core_tree
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 ANNOUNCE_CHANGE = 0.25
 """A link's delay is announced anew when it changed by this share, so that trees do not flutter."""
@@ -57,6 +57,7 @@ class Mesh:
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
         self.peers: dict[HostId, Peer] = {}
+        self._source: HostId = NO_HOST
 
     def __len__(self) -> int:
         return len(self.peers)
@@ -73,6 +74,8 @@ class Mesh:
         if not record.host or len(self.peers) > self._parameters.super_nodes_most:
             return False
         self.peers[record.host] = Peer(record, endpoint, now)
+        if record.flags & HostFlag.SOURCE:
+            self._source = record.host
         return True
 
     def remove(self, host: HostId) -> Peer | None:
@@ -83,10 +86,7 @@ class Mesh:
 
     def source(self) -> Peer | None:
         """Return the source, if it is known."""
-        for peer in self.peers.values():
-            if peer.record.flags & HostFlag.SOURCE:
-                return peer
-        return None
+        return self.peers.get(self._source)
 
     def super_nodes(self) -> list[Peer]:
         """List the super nodes, the nearest first."""

@@ -255,8 +255,10 @@ class OverlayRole(Role):
         return admit_first(
             Applicant(
                 applicant.host,
-                (applicant.host in children.confirmed
-                and children.confirmed[applicant.host].mesh is mesh)
+                (
+                    applicant.host in children.confirmed
+                    and children.confirmed[applicant.host].mesh is mesh
+                )
                 or children.has_reserved(applicant.host, now),
                 may_pass,
             ),
@@ -371,7 +373,7 @@ class OverlayRole(Role):
             sender=self.record(now),
             super_node=self.super_node(),
             root_path=self.root_path(),
-            backups=self.backups_for(message.source),
+            backups=self.backups_for(message.source) if message.kind == RefreshKind.CHILD else (),
         )
 
     def on_child_leaves(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:

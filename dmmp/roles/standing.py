@@ -109,7 +109,7 @@ class Standing:
         return send
 
     def record(
-        self, now: Instant, flags: int = HostFlag.NONE, depth: int | None = None, free: int = 0
+        self, now: Instant, flags: int = 0, depth: int | None = None, free: int = 0
     ) -> HostRecord:
         """Describe this host to others."""
         if self.setup.relay_only:

@@ -504,7 +504,9 @@ class UplinkRole(OverlayRole):
     def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
         """The network says nobody listens there: ask the host itself before believing it."""
         parent = self.parent()
-        if (parent is not None and parent.endpoint == message.endpoint) or self.standing.children.by_endpoint(message.endpoint) is not None:
+        if (
+            parent is not None and parent.endpoint == message.endpoint
+        ) or self.standing.children.by_endpoint(message.endpoint) is not None:
             yield from self.probe(message.endpoint, now)
 
     def probe(self, endpoint: Endpoint, now: Instant) -> Actions:
