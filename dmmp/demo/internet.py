@@ -83,8 +83,8 @@ class Host:
         self.namespace = namespace
         self.name = name
         self.number = number
-        # RFC 2544's and RFC 3849's networks: they collide with nobody's own addresses.
-        base = int(IPv4Address("198.18.0.0")) + (number << 8)
+        # Not RFC 2544's network, which a TUN addresses itself from; RFC 3849's is free.
+        base = int(IPv4Address("10.77.0.0")) + (number << 8)
         self.gateway = IPv4Address(base + 1)
         self.address = IPv4Address(base + 2)
         base6 = int(IPv6Address("2001:db8::")) + (number << 64)
