@@ -1,3 +1,3 @@
-"""Overlay multicast that ordinary IP-multicast programs use without knowing it: DMMP, the reference implementation."""
+"""DMMP, the reference implementation: overlay multicast for ordinary IP-multicast programs."""
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ _COMPACT_ABOVE = 64
 
 
 class Alarms:
-    """A bounded-by-use set of (alarm, key) pairs with their instants; ties fire in order of setting."""
+    """(Alarm, key) pairs with their instants; ties fire in the order of setting."""
 
     def __init__(self) -> None:
         self._at: dict[tuple[Enum, Hashable], tuple[Instant, int]] = {}

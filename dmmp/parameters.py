@@ -61,10 +61,10 @@ class Parameters:
     rebuild_after: float = 0.3  # Decision 15: link state settles before the tree is computed
 
     # Limits.
-    sessions: int = 64  # one RP process
-    hosts: int = 200_000  # one session at the RP
-    children: int = 256  # a host, whatever its out-degree says
-    groups: int = 1024  # a host's own and its children's, each
+    sessions: int = 64  # slide 9: sessions of one RP process
+    hosts: int = 200_000  # slide 9: hosts of one session at the RP
+    children: int = 256  # Decision 14: children of a host, whatever its out-degree says
+    groups: int = 1024  # Decision 25: groups of a host's own programs, and of each child
     leaf_below: int = 2  # slide 9: leaf and non-leaf
     path: int = 64  # Decision 17: longest root path
 

@@ -7,7 +7,6 @@ bounded by the datagram's length. Behaviour is elsewhere (`roles`).
 from __future__ import annotations
 
 import struct
-from typing import Any
 
 from dmmp.errors import DecodeError, DecodeReason, UsageError
 from dmmp.messages import bootstrap, data, joining, leaving, liveness, mesh, promotion
@@ -42,7 +41,7 @@ from dmmp.messages.promotion import (
     PromotionConfirm,
     PromotionRequest,
 )
-from dmmp.messages.schema import Message, Tlv
+from dmmp.messages.schema import FieldValue, Message, Tlv
 from dmmp.messages.tlv import build_tlvs, parse_tlvs
 from dmmp.messages.wiretypes import InvalidValue
 from dmmp.types import HostId, SessionId
@@ -96,7 +95,7 @@ def decode(datagram: bytes | memoryview) -> Message:
         if not cls.HAS_TLVS:
             raise DecodeError(DecodeReason.TRAILING, end, cls.__name__)
         tlvs = parse_tlvs(data[end:], end)
-    fields: dict[str, Any] = dict(zip(cls.PACKED.names, values, strict=True))
+    fields: dict[str, FieldValue] = dict(zip(cls.PACKED.names, values, strict=True))
     return cls(
         session=SessionId(header.session),
         source=HostId(header.source),

@@ -21,6 +21,9 @@ from dmmp.types import NO_HOST, NO_SESSION, HostId, SessionId
 _WIRE = "wire"
 _T = TypeVar("_T")
 
+FieldValue = Any
+"""The value of some field of some message: what its declaration says, which types cannot follow."""
+
 
 def wire(
     declaration: construct.Construct,

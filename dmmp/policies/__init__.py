@@ -1,1 +1,1 @@
-"""What people will want to vary: one question a file, a narrow signature, alternatives beside it."""
+"""What people will want to vary: one question a file, alternatives side by side."""

@@ -25,7 +25,7 @@ def choose_links(
     parameters: Parameters,
     rng: Random,
 ) -> list[HostId]:
-    """Choose mesh neighbours: the nearest k, one random, and the nearest of smaller id or the source.
+    """Choose mesh neighbours: the nearest k, one random, one of smaller id or the source.
 
     `measured` maps super nodes and the source to round-trip microseconds. The last kind makes the
     mesh connected by construction: following it leads from every super node to the source.
@@ -115,8 +115,8 @@ def _undirected(
     links: dict[HostId, dict[HostId, int]] = {host: {} for host in caps}
     for host in sorted(link_state):
         for neighbour, delay in sorted(link_state[host].items()):
-            if host in caps and neighbour in caps and host != neighbour:
-                # The smaller id's word counts, so that both ends compute with one number.
-                if neighbour not in links[host] or host < neighbour:
-                    links[host][neighbour] = links[neighbour][host] = delay
+            usable = host in caps and neighbour in caps and host != neighbour
+            # The smaller id's word counts, so that both ends compute with one number.
+            if usable and (neighbour not in links[host] or host < neighbour):
+                links[host][neighbour] = links[neighbour][host] = delay
     return links

@@ -11,7 +11,7 @@ RP as a super node; when the source sends it a Setup Request it becomes one, chi
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -45,13 +45,15 @@ from dmmp.messages import (
 )
 from dmmp.messages.common import HostFlag, HostRecord, Phase, Status
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.messages.schema import Message
 from dmmp.policies.backups import choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
 from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
 from dmmp.roles.role import Actions
+from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.uplink import Asking, Confirming, Joined, Parent, UplinkRole, Waiting
+from dmmp.roles.uplink import Asking, Confirming, Joined, Parent, Waiting
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
@@ -70,7 +72,7 @@ class Probing:
     waiting: int = 0
 
 
-class ClusterMember(UplinkRole):
+class ClusterMember(SeekingRole):
     """See the module's docstring."""
 
     NAME = "member"
@@ -261,67 +263,67 @@ class ClusterMember(UplinkRole):
             backups=parent.backups if parent is not None else (),
         )
 
-    GIVE_UP = {
-        SubscriptionRequest: UplinkRole.on_rp_silent,
-        PingRpRequest: UplinkRole.on_rp_silent,
-        JoinRequest: UplinkRole.on_join_unanswered,
-        ClusterRequest: UplinkRole.on_join_unanswered,
-        RefreshRequest: UplinkRole.on_refresh_unanswered,
-        ProbeRequest: UplinkRole.on_probe_unanswered,
+    GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
+        SubscriptionRequest: SeekingRole.on_rp_silent,
+        PingRpRequest: SeekingRole.on_rp_silent,
+        JoinRequest: SeekingRole.on_join_unanswered,
+        ClusterRequest: SeekingRole.on_join_unanswered,
+        RefreshRequest: SeekingRole.on_refresh_unanswered,
+        ProbeRequest: SeekingRole.on_probe_unanswered,
     }
 
-    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
-        Alarm.RETRY: UplinkRole.on_retry,
-        Alarm.LOCATE: UplinkRole.on_locate_alarm,
-        Alarm.REGISTER: UplinkRole.on_register_alarm,
-        Alarm.SWEEP: UplinkRole.on_sweep,
+    ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
+        Alarm.RETRY: SeekingRole.on_retry,
+        Alarm.LOCATE: SeekingRole.on_locate_alarm,
+        Alarm.REGISTER: SeekingRole.on_register_alarm,
+        Alarm.SWEEP: SeekingRole.on_sweep,
         Alarm.PROBES: on_probes_alarm,
         Alarm.PROBES_DONE: on_probes_done,
-        Alarm.OFFERS_DONE: UplinkRole.on_offers_done,
+        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: UplinkRole.on_refresh_alarm,
-        Alarm.RETIRE: UplinkRole.on_retire,
-        Alarm.LEAVE: UplinkRole.on_leave_alarm,
+        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.RETIRE: SeekingRole.on_retire,
+        Alarm.LEAVE: SeekingRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
-    TABLE = {
-        (Idle, Start): UplinkRole.on_start,
-        (Locating, SubscriptionResponse): UplinkRole.on_subscription,
+    TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
+        (Idle, Start): SeekingRole.on_start,
+        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
         (Probing, ProbeResponse): on_probed,
-        (Asking, JoinResponse): UplinkRole.on_offer,
-        (Asking, ClusterResponse): UplinkRole.on_offer,
-        (Confirming, RefreshResponse): UplinkRole.on_confirmed,
-        (Joined, RefreshResponse): UplinkRole.on_refresh_response,
-        (Joined, Silence): UplinkRole.on_silence,
-        **for_states(_ALIVE, {Stop: UplinkRole.on_stop, Subscribe: UplinkRole.on_subscribe}),
+        (Asking, JoinResponse): SeekingRole.on_offer,
+        (Asking, ClusterResponse): SeekingRole.on_offer,
+        (Confirming, RefreshResponse): SeekingRole.on_confirmed,
+        (Joined, RefreshResponse): SeekingRole.on_refresh_response,
+        (Joined, Silence): SeekingRole.on_silence,
+        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),
-            {ProbeResponse: UplinkRole.on_probe_response},
+            {ProbeResponse: SeekingRole.on_probe_response},
         ),
         **for_states(
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
-                ProbeRequest: UplinkRole.on_probe,
-                StatusReport: UplinkRole.on_status_report,
-                JoinRequest: UplinkRole.on_join_request,
-                RefreshRequest: UplinkRole.on_refresh,
-                LeaveReport: UplinkRole.on_leave_report,
-                LeaveResponse: UplinkRole.on_leave_response,
-                DataRequest: UplinkRole.on_data_request,
+                ProbeRequest: SeekingRole.on_probe,
+                StatusReport: SeekingRole.on_status_report,
+                JoinRequest: SeekingRole.on_join_request,
+                RefreshRequest: SeekingRole.on_refresh,
+                LeaveReport: SeekingRole.on_leave_report,
+                LeaveResponse: SeekingRole.on_leave_response,
+                DataRequest: SeekingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: UplinkRole.on_promotion_request,
-                BreakRequest: UplinkRole.on_break_request,
-                Unreachable: UplinkRole.on_unreachable,
+                PromotionRequest: SeekingRole.on_promotion_request,
+                BreakRequest: SeekingRole.on_break_request,
+                Unreachable: SeekingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): UplinkRole.on_leave_response,
-        (Leaving, LeaveReport): UplinkRole.on_child_leaves,
-        (Leaving, ProbeRequest): UplinkRole.on_probe,
+        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
+        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
+        (Leaving, ProbeRequest): SeekingRole.on_probe,
     }
 
-    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)
+    IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)

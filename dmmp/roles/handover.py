@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dmmp.messages import REGISTRY
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.mesh import SetupRequest
+from dmmp.roles.role import Actions
 from dmmp.roles.standing import Standing
+from dmmp.roles.uplink import Parent
 from dmmp.types import Endpoint
 
-Rows = dict[tuple[type, type], Callable[..., Any]]
+Rows = dict[tuple[type, type], Callable[..., Actions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Handover:
     standing: Standing
     setup: SetupRequest
     source: Endpoint
-    parent: Any
+    parent: Parent | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,16 @@ class Demotion:
     """A super node's past as it becomes a member; `parent` serves it until it is in a cluster."""
 
     standing: Standing
-    parent: Any
+    parent: Parent | None
 
 
-def for_states(states: Iterable[type], handlers: Mapping[type, Callable[..., Any]]) -> Rows:
+def for_states(states: Iterable[type], handlers: Mapping[type, Callable[..., Actions]]) -> Rows:
     """Spell out the rows of handlers that several states share."""
     return {(state, kind): handler for state in states for kind, handler in handlers.items()}
 
 
 def ignored(
-    states: Iterable[type], ending: Iterable[type], table: Mapping[tuple[type, type], Any]
+    states: Iterable[type], ending: Iterable[type], table: Mapping[tuple[type, type], object]
 ) -> dict[tuple[type, type], str]:
     """List what is dropped in silence: late answers everywhere, everything once it is ending."""
     local: tuple[type, ...] = (Silence, Start, Stop, Subscribe, Unreachable)

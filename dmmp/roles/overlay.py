@@ -1,54 +1,38 @@
-"""What source, super node and cluster member have in common.
+"""What every host of the overlay has, whatever its role; the RP is none of them.
 
-Finding the RP and registering there (-03 §6.1), answering probes (slide 12), having children:
-admission (slide 16), their refreshes and interest (slide 18, Decision 25), their leaving (slide 20).
-Each role adds its own states and its way up.
+Requests and their answers (Decision 6), probes (slide 12), the wishes of its own programs and the
+forwarding entry that follows (Decision 25), leaving (slide 20), describing itself. `registration`
+and `parenting` add the RP and the children, `uplink` and `seeking` the way up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from dmmp.actions import ForwardingEntry, Install, Replay, Report, Send, Withdraw
-from dmmp.alarms import jittered
-from dmmp.errors import Violation
-from dmmp.events import ChildAdded, ChildLost, Left, Refused, Registered, Resumed, Waiting
-from dmmp.interest import union
+from dmmp.actions import ForwardingEntry, Install, Report, Send, Withdraw
+from dmmp.events import Left
+from dmmp.interest import Interest, union
 from dmmp.messages import (
     BreakRequest,
     BreakResponse,
-    DataRequest,
-    JoinRequest,
-    JoinResponse,
     LeaveReport,
     LeaveResponse,
-    PingRpRequest,
-    PingRpResponse,
     ProbeRequest,
     ProbeResponse,
     PromotionAck,
     PromotionRequest,
-    RefreshRequest,
-    RefreshResponse,
     StatusReport,
     StatusResponse,
-    SubscriptionRequest,
-    SubscriptionResponse,
 )
 from dmmp.messages.common import (
-    MAXIMUM_CANDIDATES,
     HostFlag,
     HostRecord,
-    LeaveReason,
-    RefreshKind,
     Status,
 )
 from dmmp.messages.local import Subscribe
 from dmmp.messages.schema import Message
-from dmmp.policies.admission import Applicant, ClusterView, Verdict, admit_first
-from dmmp.roles.relatives import Child
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions, Role
 from dmmp.roles.standing import Alarm, Standing
@@ -87,7 +71,7 @@ class OverlayRole(Role):
     """See the module's docstring. Subclasses give the table and the hooks at the end."""
 
     NAME: ClassVar[str]
-    GIVE_UP: ClassVar[Mapping[type[Message], Any]] = {}
+    GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {}
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing.rng)
@@ -96,93 +80,6 @@ class OverlayRole(Role):
         self.parameters = standing.parameters
         self.state: object = Idle()
         self._installed: ForwardingEntry | None = None
-
-    # Finding the RP and an identity.
-
-    def on_start(self, message: object, sender: Endpoint, now: Instant) -> Actions:
-        """Begin (slide 14): which session is it, by name, at the first RP."""
-        self.standing.started = now
-        yield from self.locate(now)
-
-    def locate(self, now: Instant) -> Actions:
-        """Ask the RP in use for the session id."""
-        self.state = Locating()
-        request = SubscriptionRequest(group_name=self.standing.setup.session_name)
-        yield self.standing.ask(request, self.standing.rendezvous_point, now)
-
-    def on_subscription(
-        self, message: SubscriptionResponse, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """Learn the session id; a session that the RP does not serve ends the attempt."""
-        if self.matched(message, sender) is None:
-            return
-        yield from self.rp_answers()
-        if message.status != Status.SUCCESS:
-            name = self.standing.setup.session_name
-            yield Report(Refused(f"the RP at {sender} does not serve a session {name!r}"))
-            self.alarms.set(Alarm.LOCATE, now + self.parameters.retry_bootstrap_most)
-            return
-        self.standing.session = message.session
-        self.state = Registering()
-        yield from self.register(now)
-
-    def register(self, now: Instant, refused: tuple[HostId, ...] = ()) -> Actions:
-        """Register, or renew the registration, and ask for super nodes (-03 §6.1)."""
-        request = self.standing.make(
-            PingRpRequest,
-            instance=self.standing.setup.instance,
-            host=self.record(now),
-            refused=refused[:MAXIMUM_CANDIDATES],
-        )
-        yield self.standing.ask(request, self.standing.rendezvous_point, now)
-        self.alarms.set(Alarm.REGISTER, now + jittered(self.rng, self.register_period()))
-
-    def note_registration(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
-        """Take over what every Ping_RP response tells: identity, size, candidates."""
-        yield from self.rp_answers()
-        standing = self.standing
-        if message.status != Status.SUCCESS:
-            yield Report(Refused(self._refusal(message.status, sender)))
-            return
-        if standing.host != message.host:
-            standing.host = message.host
-            yield Report(Registered(message.session, message.host, sender))
-        standing.observed = message.observed
-        standing.hosts = message.hosts
-        standing.super_nodes = message.super_nodes
-
-    def _refusal(self, status: int, sender: Endpoint) -> str:
-        if status == Status.DUPLICATE_SOURCE:
-            return f"the session has another source, says the RP at {sender}"
-        return f"the RP at {sender} refuses this host (status {status})"
-
-    def rp_answers(self) -> Actions:
-        """Note that the RP is there."""
-        if self.standing.rendezvous_silent:
-            self.standing.rendezvous_silent = False
-            yield Report(Resumed(f"the RP at {self.standing.rendezvous_point} answers again"))
-
-    def on_rp_silent(self, request: Request, now: Instant) -> Actions:
-        """The RP did not answer: say so once, take the next one, try again (Decision 21)."""
-        standing = self.standing
-        if not standing.rendezvous_silent:
-            standing.rendezvous_silent = True
-            yield Report(Waiting(f"the RP at {request.to} does not answer, trying again"))
-        points = standing.setup.rendezvous_points
-        at = points.index(request.to) if request.to in points else -1
-        standing.rendezvous_point = points[(at + 1) % len(points)]
-        if isinstance(self.state, (Locating, Registering)):
-            yield from self.locate(now)
-
-    def on_locate_alarm(self, key: Hashable, now: Instant) -> Actions:
-        """Ask again for a session that was refused."""
-        if isinstance(self.state, Locating):
-            yield from self.locate(now)
-
-    def on_register_alarm(self, key: Hashable, now: Instant) -> Actions:
-        """Renew the registration (Decision 21)."""
-        if self.standing.host and not isinstance(self.state, (Leaving, Gone)):
-            yield from self.register(now)
 
     # Requests and their answers.
 
@@ -226,200 +123,6 @@ class OverlayRole(Role):
     def on_break_request(self, message: BreakRequest, sender: Endpoint, now: Instant) -> Actions:
         """Decline to exchange a child (-03 §6.8, step 3)."""
         yield Send(self.standing.answer(BreakResponse, message, status=Status.REFUSED), sender)
-
-    # Children.
-
-    def on_join_request(self, message: JoinRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Offer a place, pass the request down, or refuse with the children (slide 16)."""
-        applicant = message.applicant
-        # A request that was passed down names where the applicant is; a direct one shows it.
-        if message.source == applicant.host:
-            applicant = replace(applicant, endpoint=sender)
-        mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
-        verdict = self.judge(applicant, mesh, message.passes > 0, now)
-        if verdict is Verdict.ADMIT:
-            self.standing.children.reserve(applicant.host, mesh, now)
-        if verdict is Verdict.PASS_DOWN:
-            yield from self.pass_down(message, applicant, mesh)
-            return
-        status = {Verdict.ADMIT: Status.SUCCESS, Verdict.LOOP: Status.LOOP}.get(
-            verdict, Status.FULL
-        )
-        yield Send(self.offer(JoinResponse, message, status, mesh, now), applicant.endpoint)
-
-    def judge(self, applicant: HostRecord, mesh: bool, may_pass: bool, now: Instant) -> Verdict:
-        """Ask the admission policy."""
-        children = self.standing.children
-        if not applicant.host:
-            raise Violation("-03 §6.3", "an applicant without an id")
-        return admit_first(
-            Applicant(
-                applicant.host,
-                (
-                    applicant.host in children.confirmed
-                    and children.confirmed[applicant.host].mesh is mesh
-                )
-                or children.has_reserved(applicant.host, now),
-                may_pass,
-            ),
-            ClusterView(
-                self.standing.host,
-                self.root_path(),
-                self.free_places(mesh, now),
-                sum(child.record.free_slots for child in children.of(mesh))
-                if not mesh
-                else len(children.of(mesh=True)),
-                self.parameters.path,
-            ),
-        )
-
-    def offer(
-        self,
-        cls: type[Any],
-        request: Message,
-        status: Status,
-        mesh: bool,
-        now: Instant,
-    ) -> Message:
-        """Make the answer to an applicant: the place, or the children to ask in turn."""
-        refused = status is not Status.SUCCESS
-        children = self.standing.children.records(mesh, MAXIMUM_CANDIDATES) if refused else ()
-        answer: Message = self.standing.answer(
-            cls,
-            request,
-            status=status,
-            parent=self.record(now),
-            super_node=self.super_node(),
-            root_path=self.root_path(),
-            children=children,
-        )
-        return answer
-
-    def pass_down(self, message: JoinRequest, applicant: HostRecord, mesh: bool) -> Actions:
-        """Pass a Join Request to the children with most places below (slide 16)."""
-        children = self.standing.children
-        first = message.passes >= self.parameters.pass_down
-        width = self.parameters.pass_width if first else 1
-        targets = children.of(mesh=True) if mesh else children.most_spare(False, width)
-        if mesh:
-            targets = sorted(targets, key=lambda child: self.rng.random())[:width]
-        passed = replace(
-            message, source=self.standing.host, applicant=applicant, passes=message.passes - 1
-        )
-        for child in targets:
-            # One place fewer to promise until the child's next refresh says what is left.
-            if not mesh:
-                child.record = replace(child.record, free_slots=child.record.free_slots - 1)
-            yield Send(passed, child.endpoint)
-
-    def on_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Renew a relative's state; from a child also its interest (slide 18)."""
-        if message.kind == RefreshKind.CHILD:
-            yield from self.on_child_refresh(message, sender, now)
-        else:
-            yield from self.on_other_refresh(message, sender, now)
-
-    def on_child_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Confirm or renew a child's place (slide 18); its first refresh takes up the offer."""
-        children = self.standing.children
-        host = message.source
-        mesh = bool(message.sender.flags & HostFlag.SUPER_NODE)
-        held = children.confirmed.get(host)
-        status = self._place_for(message, held, mesh, now)
-        if status is not Status.SUCCESS:
-            children.release(host)
-            yield Send(self.refresh_answer(message, status, now), sender)
-            return
-        hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
-        record = replace(message.sender, endpoint=sender)
-        moved = held is not None and held.endpoint != sender
-        is_new = children.confirm(record, sender, mesh, now + hold)
-        child = children.confirmed[host]
-        changed = children.note_interest(child, message.interest, message.sequence, now + hold)
-        if is_new or changed or moved:
-            yield from self.install(now)
-        if is_new:
-            yield Report(ChildAdded(host, sender))
-            if not self.alarms.is_set(Alarm.SWEEP):
-                self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
-        yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
-        if is_new or changed:
-            yield from self.on_subtree_changed(now)
-
-    def _place_for(
-        self, message: RefreshRequest, held: Child | None, mesh: bool, now: Instant
-    ) -> Status:
-        host = message.source
-        if not host or message.sender.host != host:
-            raise Violation("slide 18", "a refresh that does not say whose it is")
-        if host == self.standing.host or host in self.root_path():
-            return Status.LOOP
-        if held is not None and held.mesh is mesh:
-            return Status.SUCCESS
-        if not self.has_place() and held is None:
-            return Status.NOT_JOINED
-        if self.standing.children.has_reserved(host, now) or self.free_places(mesh, now) > 0:
-            return Status.SUCCESS
-        return Status.FULL
-
-    def refresh_answer(
-        self, message: RefreshRequest, status: Status, now: Instant
-    ) -> RefreshResponse:
-        """Make the response to a refresh."""
-        return self.standing.answer(
-            RefreshResponse,
-            message,
-            status=status,
-            sender=self.record(now),
-            super_node=self.super_node(),
-            root_path=self.root_path(),
-            backups=self.backups_for(message.source) if message.kind == RefreshKind.CHILD else (),
-        )
-
-    def on_child_leaves(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
-        """Let a child, or an applicant that declined, go (slide 20)."""
-        yield Send(self.standing.answer(LeaveResponse, message), sender)
-        if message.reason == LeaveReason.DECLINED:
-            self.standing.children.release(message.source)
-            return
-        child = self.standing.children.confirmed.get(message.source)
-        if child is not None and child.endpoint == sender:
-            yield from self.drop_child(message.source, "left", now)
-
-    def drop_child(self, host: HostId, reason: str, now: Instant) -> Actions:
-        """Remove a child and what its subtree wanted."""
-        child = self.standing.children.remove(host)
-        if child is None:
-            return
-        self.standing.requests.close_all_to(child.endpoint)
-        yield Report(ChildLost(host, reason))
-        yield from self.install(now)
-        yield from self.on_subtree_changed(now)
-
-    def on_sweep(self, key: Hashable, now: Instant) -> Actions:
-        """Drop children and wishes whose hold time is over (Decision 10)."""
-        children = self.standing.children
-        for host in [h for h, child in children.confirmed.items() if child.expires <= now]:
-            yield from self.drop_child(host, "silent", now)
-        if children.expire_interest(now):
-            yield from self.install(now)
-            yield from self.on_subtree_changed(now)
-        if children.confirmed:
-            self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
-
-    def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Send a child what it lacks and this host holds (slide 17, Decision 18)."""
-        child = self.standing.children.confirmed.get(message.source)
-        if child is None or child.endpoint != sender:
-            raise Violation("slide 17", "a data request from a host that is not a child")
-        yield Replay(
-            self.standing.session,
-            message.origin,
-            message.channel,
-            message.base,
-            message.bitmap,
-            sender,
-        )
 
     # Leaving.
 
@@ -558,7 +261,7 @@ class OverlayRole(Role):
         """Return where data may come from."""
         raise NotImplementedError
 
-    def delivers(self) -> tuple[Any, ...]:
+    def delivers(self) -> tuple[Interest, ...]:
         """Return what this host's programs want, in canonical order."""
         return union(self.standing.wants())
 
@@ -569,7 +272,3 @@ class OverlayRole(Role):
     def on_subtree_changed(self, now: Instant) -> Actions:
         """React to a change in what the subtree wants or can hold."""
         yield from ()
-
-    def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Take a refresh from a relative that is not a child."""
-        yield Send(self.refresh_answer(message, Status.UNKNOWN_HOST, now), sender)

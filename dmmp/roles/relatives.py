@@ -1,7 +1,8 @@
 """A host's children: places, reservations, liveness, and what each child's subtree wants.
 
-Nobody promises what it does not have (Decision 14): an offer reserves a place until it is confirmed,
-declined or lapses. Interest is kept per child and group with its own hold time (Decision 25).
+Nobody promises what it does not have (Decision 14): an offer reserves a place until it is
+confirmed, declined or lapses. Interest is kept per child and group with its own hold time
+(Decision 25).
 """
 
 from __future__ import annotations

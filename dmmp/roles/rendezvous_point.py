@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from hashlib import sha256
 from random import Random
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from dmmp.actions import Report, Send
 from dmmp.errors import ParameterError
@@ -35,7 +35,7 @@ from dmmp.messages import (
 )
 from dmmp.messages.common import HostFlag, HostRecord, HostState, Phase, Status
 from dmmp.messages.local import Start, Stop, Unreachable
-from dmmp.messages.schema import Message
+from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
 from dmmp.policies.candidates import choose_candidates
 from dmmp.policies.capacity import by_capacity, is_leaf
@@ -47,7 +47,7 @@ from dmmp.types import NO_HOST, STUN_MAGIC, Endpoint, HostId, Instant, SessionId
 M = TypeVar("M", bound=Message)
 
 INDEX_BITS = 4
-"""Top bits of an id that carry the RP's index, so that two RPs never give the same (Decision 21)."""
+"""Top bits of an id that carry the RP's index: two RPs never give the same (Decision 21)."""
 
 TOLD_AT_ONCE = 100
 """Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
@@ -383,7 +383,10 @@ class RendezvousPoint(Role):
         (Serving, Unreachable): on_unreachable,
     }
 
-    ALARMS = {RpAlarm.RETRY: on_retry, RpAlarm.SWEEP: on_sweep}
+    ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
+        RpAlarm.RETRY: on_retry,
+        RpAlarm.SWEEP: on_sweep,
+    }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = {
         (Serving, kind): "Decision 6: an answer that nobody waits for"
@@ -397,5 +400,5 @@ def _news(before: HostRecord, after: HostRecord) -> bool:
     return before.endpoint != after.endpoint or bool(after.flags & offers & ~before.flags)
 
 
-def _answer(cls: type[M], request: Message, **fields: Any) -> M:
+def _answer(cls: type[M], request: Message, **fields: FieldValue) -> M:
     return cls(**{"session": request.session, "sequence": request.sequence, **fields})

@@ -92,7 +92,10 @@ class Requests:
             del self._open[sequence]
 
     def again(self, sequence: int, now: Instant) -> tuple[Send, Instant] | Request | None:
-        """Handle the alarm of a request: what to send again and when to look next; or, given up, it."""
+        """Handle the alarm of a request: what to send again and when to look next.
+
+        A request whose tries are used up is returned itself, and forgotten.
+        """
         request = self._open.get(sequence)
         if request is None:
             return None

@@ -10,16 +10,18 @@ when it does not answer.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from dmmp.actions import Report, Send
 from dmmp.alarms import jittered
 from dmmp.events import MeshChanged
+from dmmp.interest import Interest
 from dmmp.messages import (
     BreakRequest,
+    ClusterResponse,
     DataRequest,
     JoinRequest,
     JoinResponse,
@@ -52,7 +54,8 @@ from dmmp.policies.capacity import by_capacity
 from dmmp.policies.super_nodes import choose
 from dmmp.roles.handover import for_states, ignored
 from dmmp.roles.mesh import Mesh
-from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, OverlayRole, Registering
+from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
+from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
@@ -68,7 +71,7 @@ class Rooted:
     """Is the root of the mesh."""
 
 
-class Source(OverlayRole):
+class Source(ParentRole):
     """See the module's docstring."""
 
     NAME = "source"
@@ -296,7 +299,12 @@ class Source(OverlayRole):
     # Describing itself.
 
     def offer(
-        self, cls: type[Any], request: Message, status: Status, mesh: bool, now: Instant
+        self,
+        cls: type[JoinResponse] | type[ClusterResponse],
+        request: Message,
+        status: Status,
+        mesh: bool,
+        now: Instant,
     ) -> Message:
         """Answer an applicant; a cluster member is sent to the super nodes."""
         answer = super().offer(cls, request, status, mesh, now)
@@ -334,7 +342,7 @@ class Source(OverlayRole):
         """Data comes from nowhere but this host."""
         return ()
 
-    def delivers(self) -> tuple[Any, ...]:
+    def delivers(self) -> tuple[Interest, ...]:
         """Programs here hear the source through their own kernel."""
         return ()
 
@@ -352,54 +360,54 @@ class Source(OverlayRole):
             ),
         )
 
-    GIVE_UP = {
-        SubscriptionRequest: OverlayRole.on_rp_silent,
-        PingRpRequest: OverlayRole.on_rp_silent,
+    GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
+        SubscriptionRequest: ParentRole.on_rp_silent,
+        PingRpRequest: ParentRole.on_rp_silent,
         SetupRequest: on_setup_unanswered,
         StatusReport: on_status_unanswered,
         ProbeRequest: on_probe_unanswered,
     }
 
-    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
-        Alarm.RETRY: OverlayRole.on_retry,
-        Alarm.LOCATE: OverlayRole.on_locate_alarm,
-        Alarm.REGISTER: OverlayRole.on_register_alarm,
-        Alarm.SWEEP: OverlayRole.on_sweep,
+    ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
+        Alarm.RETRY: ParentRole.on_retry,
+        Alarm.LOCATE: ParentRole.on_locate_alarm,
+        Alarm.REGISTER: ParentRole.on_register_alarm,
+        Alarm.SWEEP: ParentRole.on_sweep,
         Alarm.CHOOSE: on_choose,
         Alarm.MESH: on_mesh_alarm,
-        Alarm.LEAVE: OverlayRole.on_leave_alarm,
+        Alarm.LEAVE: ParentRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Rooted)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
-    TABLE = {
-        (Idle, Start): OverlayRole.on_start,
-        (Locating, SubscriptionResponse): OverlayRole.on_subscription,
-        **for_states(_ALIVE, {Stop: on_stop, Subscribe: OverlayRole.on_subscribe}),
+    TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
+        (Idle, Start): ParentRole.on_start,
+        (Locating, SubscriptionResponse): ParentRole.on_subscription,
+        **for_states(_ALIVE, {Stop: on_stop, Subscribe: ParentRole.on_subscribe}),
         **for_states(
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
-                ProbeRequest: OverlayRole.on_probe,
+                ProbeRequest: ParentRole.on_probe,
                 ProbeResponse: on_probe_response,
                 StatusReport: on_news,
                 StatusResponse: on_status_response,
                 SetupResponse: on_setup_response,
-                JoinRequest: OverlayRole.on_join_request,
+                JoinRequest: ParentRole.on_join_request,
                 RefreshRequest: on_mesh_refresh,
                 LeaveReport: on_leave_report,
-                DataRequest: OverlayRole.on_data_request,
-                PromotionRequest: OverlayRole.on_promotion_request,
-                BreakRequest: OverlayRole.on_break_request,
+                DataRequest: ParentRole.on_data_request,
+                PromotionRequest: ParentRole.on_promotion_request,
+                BreakRequest: ParentRole.on_break_request,
                 Unreachable: on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): OverlayRole.on_leave_response,
-        (Leaving, ProbeRequest): OverlayRole.on_probe,
+        (Leaving, LeaveResponse): ParentRole.on_leave_response,
+        (Leaving, ProbeRequest): ParentRole.on_probe,
     }
 
-    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)
+    IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)
 
 
 __all__ = ["JoinResponse", "Rooted", "Source"]

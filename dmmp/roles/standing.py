@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from random import Random
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from dmmp.actions import Send
 from dmmp.alarms import Alarms
 from dmmp.interest import Interest, union
 from dmmp.messages.common import NOT_JOINED_DEPTH, HostFlag, HostRecord
-from dmmp.messages.schema import Message
+from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
 from dmmp.roles.relatives import Children
 from dmmp.roles.requests import Requests
@@ -85,11 +85,11 @@ class Standing:
         self.hosts = 0
         self.super_nodes: tuple[HostRecord, ...] = ()
 
-    def make(self, cls: type[M], **fields: Any) -> M:
+    def make(self, cls: type[M], **fields: FieldValue) -> M:
         """Make a message of this host in its session."""
         return cls(session=self.session, source=self.host, tree_version=self.tree_version, **fields)
 
-    def answer(self, cls: type[M], request: Message, **fields: Any) -> M:
+    def answer(self, cls: type[M], request: Message, **fields: FieldValue) -> M:
         """Make the response to a request: it copies the sequence number (Decision 6)."""
         return self.make(cls, sequence=request.sequence, **fields)
 

@@ -10,7 +10,7 @@ cluster, to which it answers Cluster and Join Requests; half of its out-degree s
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar
@@ -51,6 +51,7 @@ from dmmp.messages.common import (
     Status,
 )
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.messages.schema import Message
 from dmmp.policies.admission import Verdict
 from dmmp.policies.backups import choose_backups
 from dmmp.policies.capacity import by_capacity, mesh_share
@@ -61,16 +62,9 @@ from dmmp.roles.mesh import Mesh, Peer
 from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
+from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.uplink import (
-    Asking,
-    Confirming,
-    Joined,
-    Offer,
-    Parent,
-    UplinkRole,
-    Waiting,
-)
+from dmmp.roles.uplink import Asking, Confirming, Joined, Offer, Parent, Waiting
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
@@ -83,7 +77,7 @@ class Offering:
     """Registered as willing; waits for the source's Setup Request."""
 
 
-class SuperNode(UplinkRole):
+class SuperNode(SeekingRole):
     """See the module's docstring."""
 
     NAME = "super-node"
@@ -425,43 +419,43 @@ class SuperNode(UplinkRole):
             tables=(*base.tables, ("mesh", len(self.mesh)), ("applicants", len(self.applicants))),
         )
 
-    GIVE_UP = {
-        SubscriptionRequest: UplinkRole.on_rp_silent,
-        PingRpRequest: UplinkRole.on_rp_silent,
-        JoinRequest: UplinkRole.on_join_unanswered,
+    GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
+        SubscriptionRequest: SeekingRole.on_rp_silent,
+        PingRpRequest: SeekingRole.on_rp_silent,
+        JoinRequest: SeekingRole.on_join_unanswered,
         RefreshRequest: on_refresh_given_up,
-        ProbeRequest: UplinkRole.on_probe_unanswered,
+        ProbeRequest: SeekingRole.on_probe_unanswered,
     }
 
-    ALARMS: ClassVar[Mapping[Enum, object]] = {  # type: ignore[assignment]
-        Alarm.RETRY: UplinkRole.on_retry,
-        Alarm.LOCATE: UplinkRole.on_locate_alarm,
-        Alarm.REGISTER: UplinkRole.on_register_alarm,
-        Alarm.SWEEP: UplinkRole.on_sweep,
-        Alarm.OFFERS_DONE: UplinkRole.on_offers_done,
+    ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
+        Alarm.RETRY: SeekingRole.on_retry,
+        Alarm.LOCATE: SeekingRole.on_locate_alarm,
+        Alarm.REGISTER: SeekingRole.on_register_alarm,
+        Alarm.SWEEP: SeekingRole.on_sweep,
+        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: UplinkRole.on_refresh_alarm,
-        Alarm.RETIRE: UplinkRole.on_retire,
+        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.RETIRE: SeekingRole.on_retire,
         Alarm.ADMIT: on_admit,
         Alarm.MESH: on_mesh_alarm,
         Alarm.REBUILD: on_rebuild,
-        Alarm.LEAVE: UplinkRole.on_leave_alarm,
+        Alarm.LEAVE: SeekingRole.on_leave_alarm,
     }
 
     _IN_MESH = (Asking, Confirming, Joined, Waiting)
     _WITH_ID = (Registering, Offering, *_IN_MESH)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
-    TABLE = {
-        (Idle, Start): UplinkRole.on_start,
-        (Locating, SubscriptionResponse): UplinkRole.on_subscription,
-        (Asking, JoinResponse): UplinkRole.on_offer,
-        (Joined, Silence): UplinkRole.on_silence,
-        **for_states(_ALIVE, {Stop: UplinkRole.on_stop, Subscribe: UplinkRole.on_subscribe}),
+    TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
+        (Idle, Start): SeekingRole.on_start,
+        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
+        (Asking, JoinResponse): SeekingRole.on_offer,
+        (Joined, Silence): SeekingRole.on_silence,
+        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
         **for_states(
             _IN_MESH,
             {
-                ProbeResponse: UplinkRole.on_probe_response,
+                ProbeResponse: SeekingRole.on_probe_response,
                 RefreshResponse: on_refresh_answer,
                 SetupResponse: on_setup_response,
                 ClusterRequest: on_cluster_request,
@@ -471,22 +465,22 @@ class SuperNode(UplinkRole):
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
-                ProbeRequest: UplinkRole.on_probe,
+                ProbeRequest: SeekingRole.on_probe,
                 StatusReport: on_mesh_status,
-                JoinRequest: UplinkRole.on_join_request,
-                RefreshRequest: UplinkRole.on_refresh,
-                LeaveReport: UplinkRole.on_leave_report,
-                LeaveResponse: UplinkRole.on_leave_response,
-                DataRequest: UplinkRole.on_data_request,
+                JoinRequest: SeekingRole.on_join_request,
+                RefreshRequest: SeekingRole.on_refresh,
+                LeaveReport: SeekingRole.on_leave_report,
+                LeaveResponse: SeekingRole.on_leave_response,
+                DataRequest: SeekingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: UplinkRole.on_promotion_request,
-                BreakRequest: UplinkRole.on_break_request,
-                Unreachable: UplinkRole.on_unreachable,
+                PromotionRequest: SeekingRole.on_promotion_request,
+                BreakRequest: SeekingRole.on_break_request,
+                Unreachable: SeekingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): UplinkRole.on_leave_response,
-        (Leaving, LeaveReport): UplinkRole.on_child_leaves,
-        (Leaving, ProbeRequest): UplinkRole.on_probe,
+        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
+        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
+        (Leaving, ProbeRequest): SeekingRole.on_probe,
     }
 
-    IGNORED = ignored(_ALIVE, (Leaving, Gone), TABLE)
+    IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)

@@ -1,9 +1,8 @@
-"""The way up, the same for cluster members and super nodes: seek a parent, confirm it, keep it.
+"""The way up, the same for cluster members and super nodes: keeping a parent (slide 18).
 
-Seeking (slide 16, -03 §6.3): ask candidates, collect offers, choose, confirm with the first Refresh;
-the others are declined. Keeping (slide 18): refresh, probe on silence, and when the parent is gone
-seek again, its backups first. Children stay below this host meanwhile, and a change of parent is
-made before the old one is left.
+Refresh it, tell it what the subtree wants, probe it on silence; when it is gone seek again, its
+backups first (slide 22). Children stay below this host meanwhile. How a parent is found is in
+`seeking`.
 """
 
 from __future__ import annotations
@@ -14,15 +13,9 @@ from typing import ClassVar
 
 from dmmp.actions import Report, Send
 from dmmp.alarms import jittered
-from dmmp.errors import Violation
-from dmmp.events import Admitted, ParentLost
+from dmmp.events import ParentLost
 from dmmp.interest import FilterMode, Interest, no_interest
 from dmmp.messages import (
-    ClusterRequest,
-    ClusterResponse,
-    DataRequest,
-    JoinRequest,
-    JoinResponse,
     LeaveReport,
     LeaveResponse,
     ProbeRequest,
@@ -31,28 +24,21 @@ from dmmp.messages import (
     RefreshResponse,
 )
 from dmmp.messages.common import (
-    MAXIMUM_CANDIDATES,
     MAXIMUM_INTEREST,
     MAXIMUM_SOURCES,
     HostRecord,
     HostState,
-    LeaveReason,
     RefreshKind,
     Status,
 )
 from dmmp.messages.local import Silence, Stop, Unreachable
-from dmmp.policies.parents import OFFER_RANKINGS, Candidate, Ranking
-from dmmp.roles.overlay import Gone, Leaving, OverlayRole
+from dmmp.policies.parents import Candidate
+from dmmp.roles.overlay import Gone, Leaving
+from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.types import Endpoint, HostId, Instant, IpAddress
-
-ASKED_AT_ONCE = 3
-"""Candidates asked in parallel (slide 16: several offers are compared)."""
-
-MAXIMUM_ASKED = 32
-"""Candidates asked in one search before the RP is asked again."""
+from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +107,7 @@ class Announced:
     dirty: bool = False
 
 
-class UplinkRole(OverlayRole):
+class UplinkRole(ParentRole):
     """A role that has a parent; see the module's docstring."""
 
     IN_MESH: ClassVar[bool]
@@ -130,233 +116,6 @@ class UplinkRole(OverlayRole):
         super().__init__(standing)
         self.announced = Announced()
         self.failures = 0
-
-    # Seeking.
-
-    def seek(
-        self,
-        candidates: Sequence[Candidate],
-        now: Instant,
-        building: bool = False,
-        previous: Parent | None = None,
-    ) -> Actions:
-        """Start a search among candidates in their order."""
-        mine = self.standing.host
-        usable = tuple(c for c in candidates if c.record.host != mine and c.record.endpoint.port)
-        self.state = Asking(usable[:MAXIMUM_ASKED], building=building, previous=previous)
-        yield from self.install(now)
-        yield from self.ask_next(now)
-
-    def ask_next(self, now: Instant) -> Actions:
-        """Ask the next candidates; without any left, this search has failed."""
-        state = self.state
-        assert isinstance(state, Asking)
-        fresh = [c for c in state.candidates if c.record.endpoint not in state.tried]
-        width = (
-            1 if not state.tried and fresh and fresh[0].round_trip is not None else ASKED_AT_ONCE
-        )
-        batch = fresh[:width]
-        if not batch or len(state.tried) >= MAXIMUM_ASKED:
-            yield from self.search_failed(state.previous, now)
-            return
-        asked = set(state.asked)
-        for candidate in batch:
-            send = self.standing.ask(
-                self._join_request(state, now),
-                candidate.record.endpoint,
-                now,
-                tries=self.parameters.join_tries,
-                any_sender=True,
-            )
-            asked.add(send.message.sequence)
-            yield send
-        self.state = replace(
-            state,
-            candidates=tuple(c for c in fresh if c not in batch),
-            asked=frozenset(asked),
-            tried=state.tried | {c.record.endpoint for c in batch},
-        )
-        self.alarms.set(Alarm.OFFERS_DONE, now + self.parameters.join_wait)
-
-    def _join_request(self, state: Asking, now: Instant) -> JoinRequest | ClusterRequest:
-        if state.building and not state.tried:
-            return self.standing.make(ClusterRequest, applicant=self.record(now))
-        return self.standing.make(
-            JoinRequest, applicant=self.record(now), passes=self.parameters.pass_down
-        )
-
-    def on_offer(
-        self, message: JoinResponse | ClusterResponse, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """Note an offer, or a refusal and the refuser's children (slides 9 and 16)."""
-        request = self.matched(message, sender)
-        state = self.state
-        assert isinstance(state, Asking)
-        if request is None or message.sequence not in state.asked:
-            return
-        direct = request.to == sender
-        if message.status == Status.SUCCESS:
-            if self.standing.host not in message.root_path:
-                yield from self._note_offer(state, request, message, sender, direct, now)
-            return
-        if not direct:
-            return
-        self.standing.requests.close(message.sequence)
-        children = tuple(
-            Candidate(child)
-            for child in message.children
-            if child.free_slots > 0 and child.host != self.standing.host
-        )
-        self.state = replace(
-            state,
-            asked=state.asked - {message.sequence},
-            candidates=(*children[:ASKED_AT_ONCE], *state.candidates)[:MAXIMUM_ASKED],
-        )
-        if not self.state.asked and not self.state.offers:
-            yield from self.ask_next(now)
-
-    def _note_offer(
-        self,
-        state: Asking,
-        request: Request,
-        message: JoinResponse | ClusterResponse,
-        sender: Endpoint,
-        direct: bool,
-        now: Instant,
-    ) -> Actions:
-        trip = request.round_trip(now) if direct else None
-        offer = Offer(
-            Candidate(replace(message.parent, endpoint=sender), trip),
-            message.super_node,
-            (message.parent.host, *message.root_path),
-        )
-        asked = state.asked - {message.sequence} if direct else state.asked
-        if direct:
-            self.standing.requests.close(message.sequence)
-        if not state.offers:
-            self.alarms.set(Alarm.OFFERS_DONE, now + self.parameters.offers_wait)
-        if len(state.offers) < MAXIMUM_CANDIDATES and all(
-            held.candidate.record.host != message.parent.host for held in state.offers
-        ):
-            state = replace(state, offers=(*state.offers, offer))
-        self.state = replace(state, asked=asked)
-        if not asked:
-            yield from self.choose_offer(now)
-
-    def on_join_unanswered(self, request: Request, now: Instant) -> Actions:
-        """A candidate does not answer: go on with the others."""
-        state = self.state
-        if isinstance(state, Asking) and request.message.sequence in state.asked:
-            self.state = replace(state, asked=state.asked - {request.message.sequence})
-            if not self.state.asked:
-                yield from self.choose_offer(now)
-
-    def on_offers_done(self, key: Hashable, now: Instant) -> Actions:
-        """Enough waited: choose, or ask further candidates."""
-        if isinstance(self.state, Asking):
-            yield from self.choose_offer(now)
-
-    def choose_offer(self, now: Instant) -> Actions:
-        """Choose the best offer and confirm it; decline the others (slide 16)."""
-        state = self.state
-        assert isinstance(state, Asking)
-        if not state.offers:
-            yield from self.ask_next(now)
-            return
-        self.alarms.stop(Alarm.OFFERS_DONE)
-        for sequence in sorted(state.asked):
-            self.standing.requests.close(sequence)
-        ranking = self.offer_ranking(state.building)
-        ranked = ranking([offer.candidate for offer in state.offers], self.parameters)
-        by_host = {offer.candidate.record.host: offer for offer in state.offers}
-        offers = [by_host[candidate.record.host] for candidate in ranked]
-        yield from self.confirm(offers[0], tuple(offers[1:]), state.previous, False, now)
-
-    def offer_ranking(self, building: bool) -> Ranking:
-        """Return the rule that compares offers: the nearest at first, then the shallowest."""
-        return OFFER_RANKINGS["nearest" if building else "shallowest"]
-
-    def confirm(
-        self,
-        offer: Offer,
-        others: tuple[Offer, ...],
-        previous: Parent | None,
-        moving: bool,
-        now: Instant,
-    ) -> Actions:
-        """Take up an offer: the first Refresh confirms it (slide 18)."""
-        self.state = Confirming(offer, others, previous, moving)
-        yield from self.install(now)
-        self.announced = Announced()
-        wants = self.standing.subtree_wants()
-        page = [narrowed(record) for record in list(wants.values())[:MAXIMUM_INTEREST]]
-        self.announced.records = {record.group: record for record in page}
-        yield self.standing.ask(
-            self.refresh(now, page),
-            offer.candidate.record.endpoint,
-            now,
-            tries=self.parameters.join_tries,
-        )
-
-    def on_confirmed(self, message: RefreshResponse, sender: Endpoint, now: Instant) -> Actions:
-        """The parent answers the confirmation: joined, or try the next offer."""
-        request = self.matched(message, sender)
-        state = self.state
-        assert isinstance(state, Confirming)
-        if request is None or sender != state.offer.candidate.record.endpoint:
-            return
-        path = (message.sender.host, *message.root_path)
-        if message.status != Status.SUCCESS or self.standing.host in path:
-            yield from self.confirmation_failed(now)
-            return
-        parent = Parent(
-            replace(message.sender, endpoint=sender),
-            sender,
-            path,
-            message.super_node,
-            message.backups,
-        )
-        for other in state.others:
-            yield self.decline(other)
-        old = state.previous
-        leaves = old is not None and old.endpoint != sender
-        self.state = Joined(parent, old.endpoint if leaves and old is not None else None)
-        self.failures = 0
-        self.note_tree_version(message)
-        self.alarms.set(Alarm.REFRESH, now + jittered(self.rng, self.refresh_period()))
-        if leaves and old is not None:
-            self.alarms.set(Alarm.RETIRE, now + self.parameters.previous_parent_hold)
-            yield self.standing.ask(
-                self.standing.make(LeaveReport, reason=LeaveReason.MOVED), old.endpoint, now
-            )
-        yield from self.install(now)
-        yield Report(Admitted(parent.record.host, sender, len(path)))
-        if self.announced.records:
-            yield Send(self.standing.make(DataRequest, origin=HostId(0), channel=0, base=0), sender)
-        yield from self.tell_children(now)
-        yield from self.on_subtree_changed(now)
-        yield from self.on_joined(now)
-
-    def decline(self, offer: Offer) -> Send:
-        """Give back a place that is not wanted."""
-        message = self.standing.make(LeaveReport, reason=LeaveReason.DECLINED)
-        return Send(message, offer.candidate.record.endpoint)
-
-    def confirmation_failed(self, now: Instant) -> Actions:
-        """The chosen parent will not have this host: next offer, or back to before."""
-        state = self.state
-        assert isinstance(state, Confirming)
-        if state.others:
-            yield from self.confirm(
-                state.others[0], state.others[1:], state.previous, state.moving, now
-            )
-        elif state.moving and state.previous is not None:
-            self.state = Joined(state.previous)
-            yield from self.install(now)
-            self.announced = Announced()
-            yield from self.send_refresh(now)
-        else:
-            yield from self.search_failed(state.previous, now)
 
     # Keeping the parent.
 
@@ -470,7 +229,7 @@ class UplinkRole(OverlayRole):
             yield from self.tell_children(now)
 
     def tell_children(self, now: Instant) -> Actions:
-        """Tell the children that the path above them changed: a loop shows at once (Decision 17)."""
+        """Tell the children that the path above them changed: a loop shows (Decision 17)."""
         for child in self.standing.children.confirmed.values():
             yield Send(
                 self.standing.make(
@@ -494,7 +253,8 @@ class UplinkRole(OverlayRole):
 
     def note_tree_version(self, message: RefreshResponse | RefreshRequest) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""
-        self.standing.tree_version = message.tree_version
+        if serial_newer(message.tree_version, self.standing.tree_version, 8):
+            self.standing.tree_version = message.tree_version
 
     def on_silence(self, message: Silence, sender: Endpoint, now: Instant) -> Actions:
         """The flow stopped: is the parent there? (Decision 11)"""
@@ -566,7 +326,7 @@ class UplinkRole(OverlayRole):
         self.announced = Announced()
         gone = parent.record.host
         others = [*first, *(Candidate(backup) for backup in parent.backups)]
-        others += [candidate for candidate in self.known_candidates()]
+        others += self.known_candidates()
         yield from self.on_parent_lost(parent, HostState.INACTIVE, now)
         yield from self.seek([c for c in others if c.record.host != gone], now)
 
@@ -618,7 +378,21 @@ class UplinkRole(OverlayRole):
             found.append(state.retiring)
         return tuple(dict.fromkeys(found))
 
-    # What differs between a member and a super node.
+    # What differs between a member and a super node, and how a parent is found.
+
+    def seek(
+        self,
+        candidates: Sequence[Candidate],
+        now: Instant,
+        building: bool = False,
+        previous: Parent | None = None,
+    ) -> Actions:
+        """Start a search among candidates in their order."""
+        raise NotImplementedError
+
+    def confirmation_failed(self, now: Instant) -> Actions:
+        """The chosen parent will not have this host."""
+        raise NotImplementedError
 
     def refresh_period(self) -> float:
         """Return how often the parent is refreshed, seconds."""
@@ -646,15 +420,3 @@ def narrowed(record: Interest) -> Interest:
     if len(record.sources) <= MAXIMUM_SOURCES:
         return record
     return Interest(record.group, FilterMode.EXCLUDE, ())
-
-
-__all__ = [
-    "Asking",
-    "Confirming",
-    "Joined",
-    "Offer",
-    "Parent",
-    "UplinkRole",
-    "Violation",
-    "Waiting",
-]

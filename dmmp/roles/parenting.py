@@ -1,0 +1,240 @@
+"""Having children: admission, their refreshes and interest, their leaving.
+
+An applicant gets a place, is passed down, or is refused with the children to ask (slide 16); its
+first Refresh takes up the offer. Each Refresh renews place and interest (slide 18, Decision 25);
+what is not renewed lapses (Decision 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+
+from dmmp.actions import Replay, Report, Send
+from dmmp.errors import Violation
+from dmmp.events import ChildAdded, ChildLost
+from dmmp.messages import (
+    ClusterResponse,
+    DataRequest,
+    JoinRequest,
+    JoinResponse,
+    LeaveReport,
+    LeaveResponse,
+    RefreshRequest,
+    RefreshResponse,
+)
+from dmmp.messages.common import (
+    MAXIMUM_CANDIDATES,
+    HostFlag,
+    HostRecord,
+    LeaveReason,
+    RefreshKind,
+    Status,
+)
+from dmmp.messages.schema import Message
+from dmmp.policies.admission import Applicant, ClusterView, Verdict, admit_first
+from dmmp.roles.registration import RegisteredRole
+from dmmp.roles.relatives import Child
+from dmmp.roles.role import Actions
+from dmmp.roles.standing import Alarm
+from dmmp.types import Endpoint, HostId, Instant
+
+
+class ParentRole(RegisteredRole):
+    """A role that may have children; see the module's docstring."""
+
+    def on_join_request(self, message: JoinRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Offer a place, pass the request down, or refuse with the children (slide 16)."""
+        applicant = message.applicant
+        # A request that was passed down names where the applicant is; a direct one shows it.
+        if message.source == applicant.host:
+            applicant = replace(applicant, endpoint=sender)
+        mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
+        verdict = self.judge(applicant, mesh, message.passes > 0, now)
+        if verdict is Verdict.ADMIT:
+            self.standing.children.reserve(applicant.host, mesh, now)
+        if verdict is Verdict.PASS_DOWN:
+            yield from self.pass_down(message, applicant, mesh)
+            return
+        status = {Verdict.ADMIT: Status.SUCCESS, Verdict.LOOP: Status.LOOP}.get(
+            verdict, Status.FULL
+        )
+        yield Send(self.offer(JoinResponse, message, status, mesh, now), applicant.endpoint)
+
+    def judge(self, applicant: HostRecord, mesh: bool, may_pass: bool, now: Instant) -> Verdict:
+        """Ask the admission policy."""
+        children = self.standing.children
+        if not applicant.host:
+            raise Violation("-03 §6.3", "an applicant without an id")
+        return admit_first(
+            Applicant(
+                applicant.host,
+                (
+                    applicant.host in children.confirmed
+                    and children.confirmed[applicant.host].mesh is mesh
+                )
+                or children.has_reserved(applicant.host, now),
+                may_pass,
+            ),
+            ClusterView(
+                self.standing.host,
+                self.root_path(),
+                self.free_places(mesh, now),
+                sum(child.record.free_slots for child in children.of(mesh))
+                if not mesh
+                else len(children.of(mesh=True)),
+                self.parameters.path,
+            ),
+        )
+
+    def offer(
+        self,
+        cls: type[JoinResponse] | type[ClusterResponse],
+        request: Message,
+        status: Status,
+        mesh: bool,
+        now: Instant,
+    ) -> Message:
+        """Make the answer to an applicant: the place, or the children to ask in turn."""
+        refused = status is not Status.SUCCESS
+        children = self.standing.children.records(mesh, MAXIMUM_CANDIDATES) if refused else ()
+        answer: Message = self.standing.answer(
+            cls,
+            request,
+            status=status,
+            parent=self.record(now),
+            super_node=self.super_node(),
+            root_path=self.root_path(),
+            children=children,
+        )
+        return answer
+
+    def pass_down(self, message: JoinRequest, applicant: HostRecord, mesh: bool) -> Actions:
+        """Pass a Join Request to the children with most places below (slide 16)."""
+        children = self.standing.children
+        first = message.passes >= self.parameters.pass_down
+        width = self.parameters.pass_width if first else 1
+        targets = children.of(mesh=True) if mesh else children.most_spare(False, width)
+        if mesh:
+            targets = sorted(targets, key=lambda child: self.rng.random())[:width]
+        passed = replace(
+            message, source=self.standing.host, applicant=applicant, passes=message.passes - 1
+        )
+        for child in targets:
+            # One place fewer to promise until the child's next refresh says what is left.
+            if not mesh:
+                child.record = replace(child.record, free_slots=child.record.free_slots - 1)
+            yield Send(passed, child.endpoint)
+
+    def on_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Renew a relative's state; from a child also its interest (slide 18)."""
+        if message.kind == RefreshKind.CHILD:
+            yield from self.on_child_refresh(message, sender, now)
+        else:
+            yield from self.on_other_refresh(message, sender, now)
+
+    def on_child_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Confirm or renew a child's place (slide 18); its first refresh takes up the offer."""
+        children = self.standing.children
+        host = message.source
+        mesh = bool(message.sender.flags & HostFlag.SUPER_NODE)
+        held = children.confirmed.get(host)
+        status = self._place_for(message, held, mesh, now)
+        if status is not Status.SUCCESS:
+            children.release(host)
+            yield Send(self.refresh_answer(message, status, now), sender)
+            return
+        hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
+        record = replace(message.sender, endpoint=sender)
+        moved = held is not None and held.endpoint != sender
+        is_new = children.confirm(record, sender, mesh, now + hold)
+        child = children.confirmed[host]
+        changed = children.note_interest(child, message.interest, message.sequence, now + hold)
+        if is_new or changed or moved:
+            yield from self.install(now)
+        if is_new:
+            yield Report(ChildAdded(host, sender))
+            if not self.alarms.is_set(Alarm.SWEEP):
+                self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
+        yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
+        if is_new or changed:
+            yield from self.on_subtree_changed(now)
+
+    def _place_for(
+        self, message: RefreshRequest, held: Child | None, mesh: bool, now: Instant
+    ) -> Status:
+        host = message.source
+        if not host or message.sender.host != host:
+            raise Violation("slide 18", "a refresh that does not say whose it is")
+        if host == self.standing.host or host in self.root_path():
+            return Status.LOOP
+        if held is not None and held.mesh is mesh:
+            return Status.SUCCESS
+        if not self.has_place() and held is None:
+            return Status.NOT_JOINED
+        if self.standing.children.has_reserved(host, now) or self.free_places(mesh, now) > 0:
+            return Status.SUCCESS
+        return Status.FULL
+
+    def refresh_answer(
+        self, message: RefreshRequest, status: Status, now: Instant
+    ) -> RefreshResponse:
+        """Make the response to a refresh."""
+        return self.standing.answer(
+            RefreshResponse,
+            message,
+            status=status,
+            sender=self.record(now),
+            super_node=self.super_node(),
+            root_path=self.root_path(),
+            backups=self.backups_for(message.source) if message.kind == RefreshKind.CHILD else (),
+        )
+
+    def on_child_leaves(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
+        """Let a child, or an applicant that declined, go (slide 20)."""
+        yield Send(self.standing.answer(LeaveResponse, message), sender)
+        if message.reason == LeaveReason.DECLINED:
+            self.standing.children.release(message.source)
+            return
+        child = self.standing.children.confirmed.get(message.source)
+        if child is not None and child.endpoint == sender:
+            yield from self.drop_child(message.source, "left", now)
+
+    def drop_child(self, host: HostId, reason: str, now: Instant) -> Actions:
+        """Remove a child and what its subtree wanted."""
+        child = self.standing.children.remove(host)
+        if child is None:
+            return
+        self.standing.requests.close_all_to(child.endpoint)
+        yield Report(ChildLost(host, reason))
+        yield from self.install(now)
+        yield from self.on_subtree_changed(now)
+
+    def on_sweep(self, key: Hashable, now: Instant) -> Actions:
+        """Drop children and wishes whose hold time is over (Decision 10)."""
+        children = self.standing.children
+        for host in [h for h, child in children.confirmed.items() if child.expires <= now]:
+            yield from self.drop_child(host, "silent", now)
+        if children.expire_interest(now):
+            yield from self.install(now)
+            yield from self.on_subtree_changed(now)
+        if children.confirmed:
+            self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
+
+    def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Send a child what it lacks and this host holds (slide 17, Decision 18)."""
+        child = self.standing.children.confirmed.get(message.source)
+        if child is None or child.endpoint != sender:
+            raise Violation("slide 17", "a data request from a host that is not a child")
+        yield Replay(
+            self.standing.session,
+            message.origin,
+            message.channel,
+            message.base,
+            message.bitmap,
+            sender,
+        )
+
+    def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Take a refresh from a relative that is not a child."""
+        yield Send(self.refresh_answer(message, Status.UNKNOWN_HOST, now), sender)
