@@ -1,0 +1,195 @@
+"""Channels: one (group, IP source address) stream of an origin each (Decision 8), with their plans.
+
+A channel is known by its heartbeat, or is this host's own. Here is what is remembered of it; who
+wants it is the table's, what happens to its packets the forwarder's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dmmp.forwarding.cache import Key
+from dmmp.forwarding.counters import GroupCount
+from dmmp.forwarding.pace import Pace
+from dmmp.forwarding.window import Window
+from dmmp.messages.data import Heartbeat
+from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
+
+ORIGIN_MASK = 0xFFFFFFFF
+"""Part of an origin key that is the origin; the rest is the session."""
+
+
+class Plan(NamedTuple):
+    """What to do with a channel's packets from one sender, worked out once for each entry.
+
+    `word` is the header's first word that needs no further look; `deliver` tells whether this
+    host's programs want them.
+    """
+
+    sender: Endpoint
+    word: int
+    targets: tuple[Endpoint, ...]
+    deliver: bool
+    pace: Pace
+
+
+class Channel:
+    """What every channel has, whoever sends it.
+
+    `wanting` are the branches that want it, in order, and `delivers` tells of this host's programs:
+    the table keeps both. `live_from` holds, for a branch, the first number sent there as it came:
+    what is older, a newcomer may ask for. `heartbeat` is the last announcement, as it goes out.
+    """
+
+    __slots__ = (
+        "delivered",
+        "delivers",
+        "duplicates",
+        "forwarded",
+        "group",
+        "heartbeat",
+        "key",
+        "live_from",
+        "octets",
+        "plans",
+        "received",
+        "source",
+        "wanting",
+    )
+
+    def __init__(self, key: Key, group: IpAddress, source: IpAddress) -> None:
+        self.key = key
+        self.group = group
+        self.source = source
+        self.heartbeat = b""
+        self.wanting: dict[Endpoint, None] = {}
+        self.delivers = False
+        self.plans: list[Plan] = []
+        self.live_from: dict[Endpoint, int] = {}
+        self.received = 0
+        self.forwarded = 0
+        self.delivered = 0
+        self.duplicates = 0
+        self.octets = 0
+
+    @property
+    def lost(self) -> int:
+        """Packets known to be missing."""
+        return 0
+
+    def count(self) -> GroupCount:
+        """Return the channel's counts by the names of `GROUP_FIELDS`."""
+        return {
+            "data_received": self.received,
+            "data_forwarded": self.forwarded,
+            "delivered": self.delivered,
+            "duplicates": self.duplicates,
+            "lost": self.lost,
+            "bytes": self.octets,
+        }
+
+    def pause(self) -> None:
+        """Take note that nobody wants it at present."""
+
+    def plan(self, sender: Endpoint, word: int, pace: Pace, first: int) -> Plan:
+        """Return the plan for packets of this sender, made now if there is none.
+
+        `first` is the number of the packet at hand: the first that new branches get as it comes.
+        """
+        for plan in self.plans:
+            if plan.sender == sender:
+                return plan
+        self._note_live(first)
+        targets = tuple(endpoint for endpoint in self.wanting if endpoint != sender)
+        plan = Plan(sender, word, targets, self.delivers, pace)
+        self.plans.append(plan)
+        return plan
+
+    def replan(self) -> None:
+        """Forget what was worked out from the entry: it changed."""
+        self.plans.clear()
+
+    def _note_live(self, first: int) -> None:
+        for endpoint in self.wanting:
+            self.live_from.setdefault(endpoint, first)
+
+
+class Announced(Channel):
+    """A channel of another host, as its heartbeats tell."""
+
+    __slots__ = ("_announced", "_counts", "_heard_at", "_sequence", "window")
+
+    def __init__(self, key: Key, message: Heartbeat, datagram: bytes, now: Instant) -> None:
+        super().__init__(key, message.group, message.origin_address)
+        self.window = Window()
+        self.refresh(message, datagram, now)
+
+    @property
+    def lost(self) -> int:
+        """Packets known to be missing, those at the end included that only a heartbeat told of."""
+        return self.window.lost + (self.window.tail(self._announced) if self._counts else 0)
+
+    @property
+    def active_at(self) -> Instant:
+        """When it was last heard of."""
+        return max(self._heard_at, self.window.accepted_at)
+
+    def is_news(self, sequence: int, now: Instant, quiet: float) -> bool:
+        """Tell whether a heartbeat of this number is to be believed.
+
+        It must be newer than the last, or there was none for `quiet` seconds: then the origin has
+        begun anew, or a new parent repeats the last one.
+        """
+        return serial_newer(sequence, self._sequence, 32) or now - self._heard_at > quiet
+
+    def refresh(self, message: Heartbeat, datagram: bytes, now: Instant) -> None:
+        """Take in a heartbeat."""
+        self.heartbeat = datagram
+        self._sequence = message.sequence
+        self._heard_at = now
+        self._announced = message.highest
+        self._counts = message.started != 0
+
+    def pause(self) -> None:
+        """Take note that nobody wants it at present."""
+        self.window.pause()
+
+
+class Own(Channel):
+    """A channel of this host: `next_sequence` numbers its packets, from 1 when it is opened.
+
+    `beats` counts its heartbeats, the next is `due`; `carries` tells of data since the last one.
+    """
+
+    __slots__ = (
+        "_targets",
+        "beats",
+        "carries",
+        "due",
+        "has_sent",
+        "next_sequence",
+        "tree_version",
+        "used_at",
+    )
+
+    def __init__(self, key: Key, group: IpAddress, source: IpAddress, now: Instant) -> None:
+        super().__init__(key, group, source)
+        self.next_sequence = 1
+        self.beats = 0
+        self.tree_version = 0
+        self.used_at = now
+        self.has_sent = False
+        self.carries = False
+        self.due: Instant = float("inf")
+        self._targets: tuple[Endpoint, ...] | None = None
+
+    def targets(self) -> tuple[Endpoint, ...]:
+        """Return the branches that get the next packet."""
+        if self._targets is None:
+            self._note_live(self.next_sequence)
+            self._targets = tuple(self.wanting)
+        return self._targets
+
+    def replan(self) -> None:
+        """Forget what was worked out from the entry: it changed."""
+        self._targets = None

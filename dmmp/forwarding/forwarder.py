@@ -1,0 +1,233 @@
+"""The forwarder: moves bursts by the entries that roles install, and never asks a role.
+
+Pure: time is an argument, effects are the outcome. The unit is the burst, from the memory it came
+in to every branch; per packet there is one read of its header and no object. A packet travels only
+down the tree: it is taken from the entry's upstream (slide 10), is new to the channel's window, and
+goes to the branches and programs that want its group and source (Decision 25).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dmmp.actions import ANY_ORIGIN, Install, Replay, Withdraw
+from dmmp.forwarding.burst import Octets, Outcome, Silent, Transmit
+from dmmp.forwarding.cache import Piece
+from dmmp.forwarding.channels import Channel, Own
+from dmmp.forwarding.counters import GroupCount, added
+from dmmp.forwarding.origination import Origin, announcement, is_packet, packed
+from dmmp.forwarding.pace import Pace
+from dmmp.forwarding.relay import Alarm, Relay
+from dmmp.forwarding.table import Admission, origin_key
+from dmmp.types import HostId, Instant, IpAddress, SessionId
+
+FORGET_AFTER = 3
+"""Idle heartbeat periods without a sign of a channel until it is forgotten."""
+
+Snapshot = dict[str, int | dict[str, int] | dict[str, GroupCount]]
+"""Totals, and under `dropped`, `groups` and `tables` the counts by reason, group and table."""
+
+
+class Forwarder(Relay):
+    """The data plane of one host, for all its sessions; `forward` is the relay's."""
+
+    def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
+        """Carry out a role's action; branches new to a channel get its heartbeat."""
+        outcome = Outcome()
+        if isinstance(action, Install):
+            self._greet(outcome, self._table.install(action.entry, now))
+        elif isinstance(action, Withdraw):
+            self._greet(outcome, self._table.withdraw(action.session, action.origin))
+        else:
+            self._replay(outcome, action, now)
+        return outcome
+
+    def originate(
+        self,
+        session: SessionId,
+        host: HostId,
+        tree_version: int,
+        group: IpAddress,
+        source: IpAddress,
+        packets: Sequence[Octets],
+        now: Instant,
+    ) -> Outcome:
+        """Send this host's own IP packets from `source` to `group` down the tree of `host`.
+
+        Without an interested branch nothing is packed and no number used. There is no delivery: the
+        host's own programs get their copies from its kernel.
+        """
+        outcome = Outcome()
+        key = origin_key(session, host)
+        channel = self._own_channel(outcome, key, tree_version, (group, source), len(packets), now)
+        if channel is None:
+            return outcome
+        fitting = [packet for packet in packets if is_packet(packet)]
+        if len(fitting) < len(packets):
+            self.counters.drop("malformed", len(packets) - len(fitting))
+        targets = channel.targets()
+        channel.tree_version = tree_version
+        for first, data, stride in packed(channel, fitting):
+            outcome.transmits.extend([Transmit(data, stride, to) for to in targets])
+            self._cache.add(channel.key, first, -(-len(data) // stride), data, stride, now)
+            channel.octets += len(data)
+            self.counters.bytes += len(data)
+        if fitting:
+            self.counters.originated += len(fitting)
+            self.counters.data_forwarded += len(fitting) * len(targets)
+            channel.forwarded += len(fitting) * len(targets)
+            channel.used_at = now
+            channel.has_sent = channel.carries = True
+            if channel.due > now + self._parameters.heartbeat:
+                self._set_beat(channel, now + self._parameters.heartbeat)
+        return outcome
+
+    def wake(self, now: Instant) -> tuple[Outcome, list[Silent]]:
+        """Do what is due: announce, give up waiting, forget; tell of silence upstream."""
+        outcome = Outcome()
+        silences: list[Silent] = []
+        while (due := self._alarms.due(now)) is not None:
+            alarm, key = due
+            if isinstance(key, Own):
+                self._announce(outcome, key, now)
+            elif isinstance(key, Pace):
+                silences += self._listen(key, now)
+            elif alarm is Alarm.UNKNOWN:
+                assert isinstance(key, tuple)
+                held = self._unknown.take(key)
+                self.counters.drop("unknown_channel", sum(run.packets for run, _ in held))
+            else:
+                self._sweep(now)
+        return outcome, silences
+
+    def next_alarm(self) -> tuple[Instant, str] | None:
+        """Return when to wake it, and why."""
+        return self._alarms.next()
+
+    def snapshot(self) -> Snapshot:
+        """Return all counts, and the sizes of the tables."""
+        groups = self.counters.former()
+        lost = 0
+        for channel in self._channels.values():
+            count = channel.count()
+            lost += count["lost"]
+            former = groups.get(channel.group)
+            groups[channel.group] = count if former is None else added(former, count)
+        return {
+            **self.counters.totals(lost),
+            "dropped": {reason: count for reason, count in self.counters.dropped.items() if count},
+            "groups": {str(group): count for group, count in groups.items()},
+            "tables": {
+                "entries": len(self._table.entries),
+                "channels": len(self._channels),
+                "origins": len(self._origins),
+                "cache_records": len(self._cache),
+                "cache_bytes": self._cache.used_bytes,
+                "unknown_channels": len(self._unknown),
+                "unknown_bytes": self._unknown.used_bytes,
+            },
+        }
+
+    def _greet(self, outcome: Outcome, admissions: list[Admission]) -> None:
+        for endpoint, channel in admissions:
+            self._beat(outcome, channel, endpoint)
+
+    def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
+        """Send a branch what it asks for and may have: announcements first, then packets."""
+        key = origin_key(action.session, action.origin)
+        if action.origin == ANY_ORIGIN:
+            asked = list(self._table.in_session(action.session))
+        else:
+            named = self._channels.get((key, action.channel))
+            if named is None:
+                self.counters.drop("unknown_channel")
+                return
+            asked = [named]
+        wanted = [channel for channel in asked if action.to in channel.wanting]
+        if asked and not wanted:
+            self.counters.drop("not_downstream")
+        for channel in wanted:
+            self._beat(outcome, channel, action.to)
+        for channel in wanted:
+            for data, stride in self._found(channel, action, now):
+                outcome.transmits.append(Transmit(data, stride, action.to))
+                self.counters.replayed += -(-len(data) // stride)
+
+    def _found(self, channel: Channel, action: Replay, now: Instant) -> list[Piece]:
+        if action.origin == ANY_ORIGIN:
+            before = channel.live_from.get(action.to)
+            oldest = now - self._parameters.newcomer_seconds
+            return self._cache.since(channel.key, before=before, oldest=oldest)
+        if action.bitmap:
+            return self._cache.find(channel.key, action.base, action.bitmap)
+        return self._cache.since(channel.key, base=action.base)
+
+    def _own_channel(
+        self,
+        outcome: Outcome,
+        key: int,
+        tree_version: int,
+        stream: tuple[IpAddress, IpAddress],
+        packets: int,
+        now: Instant,
+    ) -> Own | None:
+        """Find or open the channel for own packets; None, and a count, if they go nowhere."""
+        origin = self._origins.get(key)
+        if origin is None and len(self._origins) < self._parameters.sessions:
+            origin = self._origins[key] = Origin(key, self._parameters)
+        channel = None if origin is None else origin.channels.get(stream)
+        if channel is not None and channel.wanting:
+            return channel
+        active = self._table.resolve(key)
+        if active is None:
+            self.counters.drop("no_entry", packets)
+        elif channel is not None or not active.is_wanted(*stream):
+            self.counters.drop("no_members", packets)
+        elif origin is None or (channel := origin.open(stream, now)) is None:
+            self.counters.drop("channels_full", packets)
+        else:
+            channel.tree_version = tree_version
+            self._table.add(channel)
+            self._arm_sweep(now)
+            self._announce(outcome, channel, now)
+            return channel
+        return None
+
+    def _announce(self, outcome: Outcome, channel: Own, now: Instant) -> None:
+        """Send the next heartbeat of an own channel, or close it if it idled too long."""
+        parameters = self._parameters
+        if now - channel.used_at >= parameters.channel_idle:
+            self._origins[channel.key[0]].close(channel)
+            self._forget(channel)
+            return
+        if channel.wanting:
+            channel.heartbeat = announcement(channel)
+            for to in channel.wanting:
+                self._beat(outcome, channel, to)
+        pause = parameters.heartbeat if channel.carries else parameters.heartbeat_idle
+        channel.carries = False
+        self._set_beat(channel, now + pause)
+
+    def _set_beat(self, channel: Own, at: Instant) -> None:
+        channel.due = at
+        self._alarms.set(Alarm.HEARTBEAT, at, channel)
+
+    def _listen(self, pace: Pace, now: Instant) -> list[Silent]:
+        """Tell of silence, once; look again later while the flow goes on."""
+        at = pace.silent_at()
+        if at is not None and at > now:
+            self._alarms.set(Alarm.SILENCE, at, pace)
+            return []
+        # Data sets the alarm again.
+        pace.watched = False
+        return [] if at is None else [Silent(pace.last)]
+
+    def _sweep(self, now: Instant) -> None:
+        """Forget channels nobody tells of any more, and packets that are too old."""
+        oldest = now - FORGET_AFTER * self._parameters.heartbeat_idle
+        for channel in self._table.announced():
+            if channel.active_at < oldest:
+                self._forget(channel)
+        self._cache.trim(now)
+        if self._channels or len(self._cache):
+            self._arm_sweep(now)

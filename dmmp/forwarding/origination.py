@@ -1,0 +1,96 @@
+"""This host's own packets: numbers, headers, bursts, and the announcements of its channels.
+
+Any host may have some (Decision 24). Channel numbers go round from 1 to 65,535 and skip those
+in use; a channel idle for `channel_idle` is closed and its number free. Packets of a channel count
+from 1, its heartbeats too. Nothing is numbered, packed or announced that no branch wants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dmmp.forwarding.burst import Octets, group
+from dmmp.forwarding.channels import ORIGIN_MASK, Own
+from dmmp.forwarding.window import SEQUENCE_MASK
+from dmmp.messages import encode
+from dmmp.messages.data import Heartbeat
+from dmmp.messages.header import CHANNEL_MASK, HEADER, MAXIMUM_PAYLOAD_BYTES, VERSION
+from dmmp.messages.options import Option
+from dmmp.parameters import Parameters
+from dmmp.types import HostId, Instant, IpAddress, SessionId
+
+Stream = tuple[IpAddress, IpAddress]
+"""Group and source address: what a channel carries."""
+
+
+class Origin:
+    """One host id of this host in one session, and its channels."""
+
+    def __init__(self, key: int, parameters: Parameters) -> None:
+        self.key = key
+        self.channels: dict[Stream, Own] = {}
+        self._parameters = parameters
+        self._numbers: set[int] = set()
+        self._last_number = 0
+
+    def open(self, stream: Stream, now: Instant) -> Own | None:
+        """Make a channel for a stream; None if there are too many."""
+        if len(self.channels) >= self._parameters.channels:
+            return None
+        number = self._last_number % CHANNEL_MASK + 1
+        while number in self._numbers:
+            number = number % CHANNEL_MASK + 1
+        self._last_number = number
+        self._numbers.add(number)
+        channel = self.channels[stream] = Own((self.key, number), *stream, now)
+        return channel
+
+    def close(self, channel: Own) -> None:
+        """Give up a channel and its number."""
+        del self.channels[channel.group, channel.source]
+        self._numbers.discard(channel.key[1])
+
+
+def announcement(channel: Own) -> bytes:
+    """Make the next heartbeat of a channel (Decision 4)."""
+    key, number = channel.key
+    channel.beats = channel.beats + 1 & SEQUENCE_MASK
+    return encode(
+        Heartbeat(
+            session=SessionId(key >> 32),
+            source=HostId(key & ORIGIN_MASK),
+            sequence=channel.beats,
+            tree_version=channel.tree_version,
+            reserved=number,
+            group=channel.group,
+            origin_address=channel.source,
+            highest=(channel.next_sequence - 1) & SEQUENCE_MASK,
+            started=int(channel.has_sent),
+        )
+    )
+
+
+def packed(channel: Own, packets: Sequence[Octets]) -> list[tuple[int, bytes, int]]:
+    """Number the packets, put headers before them, lay them into (first, data, stride) bursts."""
+    key, number = channel.key
+    session, host = key >> 32, key & ORIGIN_MASK
+    pack = HEADER.pack
+    tree_version, option = channel.tree_version, int(Option.DATA)
+    sequence = channel.next_sequence
+    datagrams = []
+    for packet in packets:
+        head = pack(VERSION, tree_version, option, session, host, sequence, number, len(packet))
+        datagrams.append(head + packet)
+        sequence = sequence + 1 & SEQUENCE_MASK
+    first = channel.next_sequence
+    channel.next_sequence = sequence
+    bursts = []
+    for data, stride in group(datagrams):
+        bursts.append((first, data, stride))
+        first = first + -(-len(data) // stride) & SEQUENCE_MASK
+    return bursts
+
+
+def is_packet(packet: Octets) -> bool:
+    """Tell whether this can be the payload of one datagram."""
+    return 0 < len(packet) <= MAXIMUM_PAYLOAD_BYTES

@@ -1,0 +1,307 @@
+"""What comes from the network: data and heartbeats, checked, windowed, sent on (slide 10).
+
+The first half of the forwarder. Per burst one look-up finds the plan; everything that has none is
+examined closer, and what is found there is remembered or dropped and counted.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from dmmp.alarms import Alarms
+from dmmp.errors import DecodeError
+from dmmp.forwarding.burst import (
+    HEAD,
+    Burst,
+    Delivery,
+    Octets,
+    Outcome,
+    Run,
+    Transmit,
+    cut,
+    part,
+    split,
+)
+from dmmp.forwarding.cache import Cache, Key
+from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
+from dmmp.forwarding.counters import Counters
+from dmmp.forwarding.origination import Origin
+from dmmp.forwarding.table import Active, Table
+from dmmp.forwarding.unknown import Unknown
+from dmmp.forwarding.window import SEQUENCE_MASK
+from dmmp.messages import decode, encode
+from dmmp.messages.data import DataRequest, Heartbeat
+from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
+from dmmp.messages.options import Option
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, HostId, Instant, SessionId
+
+BELIEVE_AFTER = 2
+"""Heartbeat periods without a heartbeat until one that is not newer is believed again."""
+
+
+class Alarm(Enum):
+    """What the forwarder wakes for."""
+
+    HEARTBEAT = "When to announce an own channel again"
+    SILENCE = "When to look whether upstream is silent"
+    UNKNOWN = "When to give up waiting for a channel's announcement"
+    SWEEP = "When to forget idle channels and old packets"
+
+
+class Relay:
+    """Takes bursts from upstream; `Forwarder` adds entries, own packets and alarms."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.counters = Counters(parameters.channels)
+        self._parameters = parameters
+        self._alarms = Alarms()
+        self._table = Table(parameters)
+        self._channels = self._table.channels
+        self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
+        self._unknown = Unknown(parameters)
+        self._origins: dict[int, Origin] = {}
+        self._requests = 0
+        self._quiet = BELIEVE_AFTER * parameters.heartbeat
+
+    def forward(self, burst: Burst, now: Instant) -> Outcome:
+        """Take a burst of data or heartbeats from the network; whatever it is, raise nothing.
+
+        The burst's memory must be the forwarder's: `bytes`, or a view of memory that nobody writes
+        to any more. It is neither copied nor changed; the outcome and the cache refer to it.
+        """
+        outcome = Outcome()
+        data, stride, sender = burst
+        size = len(data)
+        if HEADER_BYTES <= size <= stride:
+            word, key, first, reserved, length = HEAD.unpack_from(data)
+            if length == size - HEADER_BYTES:
+                run = Run(data, size, 1, word, key, reserved, first)
+                self._run(outcome, run, sender, now)
+            else:
+                self.counters.drop("malformed")
+            return outcome
+        runs, malformed = cut(data, stride)
+        if malformed:
+            self.counters.drop("malformed", malformed)
+        for run in runs:
+            self._run(outcome, run, sender, now)
+        return outcome
+
+    def _run(self, outcome: Outcome, run: Run, sender: Endpoint, now: Instant) -> None:
+        data, stride, count, word, key, reserved, first, numbers = run
+        channel = self._channels.get((key, reserved & CHANNEL_MASK))
+        plan: Plan | None = None
+        if channel is not None:
+            for known in channel.plans:
+                if known.sender == sender and known.word == word:
+                    plan = known
+                    break
+        if plan is None:
+            plan = self._examine(outcome, run, channel, sender, now)
+            if plan is None:
+                return
+        assert isinstance(channel, Announced)
+        pace = plan.pace
+        pace.heard(count, now)
+        if not pace.watched:
+            pace.watched = True
+            self._alarms.set(Alarm.SILENCE, now + self._parameters.silence_least, pace)
+        if not numbers and channel.window.admit(first, count, now):
+            self._pass_on(outcome, channel, plan, data, stride, first, count, now)
+        else:
+            self._sift(outcome, channel, plan, run, now)
+
+    def _sift(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Pass on what is new of a run, cut out of it without copying."""
+        data, stride, count, _, _, _, first, numbers = run
+        if not numbers:
+            numbers = tuple(number & SEQUENCE_MASK for number in range(first, first + count))
+        fresh, duplicates, old = channel.window.sift(numbers, now)
+        if duplicates:
+            channel.duplicates += duplicates
+            self.counters.drop("duplicate", duplicates)
+        if old:
+            self.counters.drop("old", old)
+        for begin, end in fresh:
+            # The cache holds consecutive numbers, so a stretch of new ones ends at a gap.
+            while begin < end:
+                stop = begin + 1
+                while stop < end and numbers[stop] == numbers[stop - 1] + 1 & SEQUENCE_MASK:
+                    stop += 1
+                piece = part(data, stride, begin, stop)
+                self._pass_on(
+                    outcome, channel, plan, piece, stride, numbers[begin], stop - begin, now
+                )
+                begin = stop
+
+    def _pass_on(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        plan: Plan,
+        data: Octets,
+        stride: int,
+        first: int,
+        count: int,
+        now: Instant,
+    ) -> None:
+        """Send consecutive new packets to the branches and the programs that want them."""
+        counters = self.counters
+        targets = plan.targets
+        if not targets and not plan.deliver:
+            counters.dropped["no_members"] += count
+            return
+        size = len(data)
+        counters.data_received += count
+        counters.bytes += size
+        channel.received += count
+        channel.octets += size
+        if targets:
+            transmits = outcome.transmits
+            for to in targets:
+                transmits.append(Transmit(data, stride, to))
+            copies = count * len(targets)
+            counters.data_forwarded += copies
+            channel.forwarded += copies
+        if plan.deliver:
+            outcome.deliveries.append(Delivery(data, stride, channel.group))
+            counters.delivered += count
+            channel.delivered += count
+        self._cache.add(channel.key, first, count, data, stride, now)
+
+    def _examine(
+        self, outcome: Outcome, run: Run, channel: Channel | None, sender: Endpoint, now: Instant
+    ) -> Plan | None:
+        """Look closer at a run for which no plan stands: drop it, learn from it, or make a plan."""
+        active = self._table.resolve(run.origin_key)
+        reason = self._refusal(run, active, sender)
+        if reason is not None or active is None:
+            self.counters.drop(reason or "no_entry", run.packets)
+        elif run.word & 0xFFFF == Option.HEARTBEAT:
+            for datagram in split(run.data, run.stride):
+                self._learn(outcome, bytes(datagram), run, active, sender, now)
+        elif channel is None:
+            self._hold(outcome, run, active, sender, now)
+        else:
+            return channel.plan(sender, active.word, active.pace, run.first)
+        return None
+
+    def _refusal(self, run: Run, active: Active | None, sender: Endpoint) -> str | None:
+        """Give the reason not to take a run at all."""
+        version, tree_version, option = run.word >> 24, run.word >> 16 & 0xFF, run.word & 0xFFFF
+        if version != VERSION or option not in (Option.DATA, Option.HEARTBEAT):
+            return "malformed"
+        if not run.origin_key & ORIGIN_MASK or not run.reserved & CHANNEL_MASK:
+            return "malformed"
+        if run.origin_key in self._origins:
+            return "own"
+        if active is None:
+            return "no_entry"
+        if sender not in active.entry.upstream:
+            return "not_upstream"
+        if not active.accepts_version(tree_version):
+            return "stale_tree"
+        return None
+
+    def _learn(
+        self,
+        outcome: Outcome,
+        datagram: bytes,
+        run: Run,
+        active: Active,
+        sender: Endpoint,
+        now: Instant,
+    ) -> None:
+        """Take a heartbeat: learn or refresh its channel, pass it on, let go what waited for it."""
+        try:
+            message = decode(datagram)
+        except DecodeError:
+            self.counters.drop("malformed")
+            return
+        assert isinstance(message, Heartbeat)
+        key = (run.origin_key, run.reserved & CHANNEL_MASK)
+        channel = self._channels.get(key)
+        # An own channel is not met here: its origin is refused before.
+        assert channel is None or isinstance(channel, Announced)
+        if channel is not None and not channel.is_news(message.sequence, now, self._quiet):
+            self.counters.drop("old_heartbeat")
+            return
+        active.pace.alive(now)
+        channel = self._announced(key, channel, message, datagram, now)
+        if channel is None:
+            self.counters.drop("channels_full")
+            return
+        self.counters.heartbeats_received += 1
+        for to in channel.wanting:
+            if to != sender:
+                self._beat(outcome, channel, to)
+        for held, held_sender in self._unknown.take(key):
+            self._run(outcome, held, held_sender, now)
+
+    def _announced(
+        self,
+        key: Key,
+        channel: Announced | None,
+        message: Heartbeat,
+        datagram: bytes,
+        now: Instant,
+    ) -> Announced | None:
+        """Learn or refresh the channel that a heartbeat tells of; None if there is no room."""
+        if channel is not None:
+            if (channel.group, channel.source) == (message.group, message.origin_address):
+                channel.refresh(message, datagram, now)
+                return channel
+            # The number was given to another stream: nothing of the old one holds.
+            self._forget(channel)
+        if not self._table.has_room():
+            return None
+        channel = Announced(key, message, datagram, now)
+        self._table.add(channel)
+        self._arm_sweep(now)
+        return channel
+
+    def _hold(
+        self, outcome: Outcome, run: Run, active: Active, sender: Endpoint, now: Instant
+    ) -> None:
+        """Let data of an unknown channel wait, and ask its sender for the announcement."""
+        key = (run.origin_key, run.reserved & CHANNEL_MASK)
+        if not active.wanted:
+            self.counters.drop("no_members", run.packets)
+            return
+        is_first = self._unknown.until(key) is None
+        if not self._unknown.hold(key, run, sender, now):
+            self.counters.drop("unknown_channel", run.packets)
+        elif is_first:
+            self._alarms.set(Alarm.UNKNOWN, now + self._parameters.unknown_hold, key)
+            self._requests = self._requests + 1 & SEQUENCE_MASK
+            request = encode(
+                DataRequest(
+                    session=SessionId(key[0] >> 32),
+                    sequence=self._requests,
+                    tree_version=active.entry.tree_version,
+                    origin=HostId(key[0] & ORIGIN_MASK),
+                    channel=key[1],
+                    base=run.first,
+                )
+            )
+            outcome.transmits.append(Transmit(request, len(request), sender))
+            self.counters.requests += 1
+
+    def _beat(self, outcome: Outcome, channel: Channel, to: Endpoint) -> None:
+        """Send a channel's last heartbeat to a branch."""
+        if channel.heartbeat:
+            outcome.transmits.append(Transmit(channel.heartbeat, len(channel.heartbeat), to))
+            self.counters.heartbeats_sent += 1
+
+    def _forget(self, channel: Channel) -> None:
+        """Let go of a channel; its counts join those of its group."""
+        self._table.remove(channel)
+        self._cache.forget(channel.key)
+        self.counters.retire(channel.group, channel.count())
+
+    def _arm_sweep(self, now: Instant) -> None:
+        if not self._alarms.is_set(Alarm.SWEEP):
+            self._alarms.set(Alarm.SWEEP, now + self._parameters.heartbeat_idle)

@@ -1,0 +1,187 @@
+"""Forwarding entries and the channels they govern: who sends, who wants, what a burst's plan is.
+
+Entries are PIM's (S,G) and (*,G): the one of the origin comes before the one of `ANY_ORIGIN`.
+Everything is keyed by session and origin, because any host may originate (Decision 24).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dmmp.actions import ForwardingEntry
+from dmmp.forwarding.cache import Key
+from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
+from dmmp.forwarding.pace import Pace
+from dmmp.interest import Interest, union
+from dmmp.messages.header import VERSION
+from dmmp.messages.options import Option
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
+
+Wants = dict[IpAddress, Interest]
+"""Interest by group, so that a channel finds its record at once."""
+
+Admission = tuple[Endpoint, Channel]
+"""A branch, and a channel it did not get before."""
+
+
+def origin_key(session: int, origin: int) -> int:
+    """Make the 64-bit number that names an origin as in the header: session, origin."""
+    return session << 32 | origin
+
+
+class Active:
+    """An installed entry, with interest by group and the pace of its upstream."""
+
+    __slots__ = ("branches", "deliver", "entry", "interests", "pace", "wanted", "word")
+
+    def __init__(self, entry: ForwardingEntry, former: Active | None, pace: Pace) -> None:
+        self.entry = entry
+        self.pace = pace
+        self.word = VERSION << 24 | entry.tree_version << 16 | Option.DATA
+        self.interests = {branch.endpoint: branch.interest for branch in entry.downstream}
+        self.branches: dict[Endpoint, Wants] = {}
+        for endpoint, interests in self.interests.items():
+            if former is not None and former.interests.get(endpoint) == interests:
+                self.branches[endpoint] = former.branches[endpoint]
+            else:
+                self.branches[endpoint] = _by_group(interests)
+        self.deliver = _by_group(entry.deliver)
+        self.wanted = bool(self.deliver) or any(self.branches.values())
+
+    def admits(self, endpoint: Endpoint, group: IpAddress, source: IpAddress) -> bool:
+        """Tell whether this endpoint is a branch that wants packets from `source` to `group`."""
+        wants = self.branches.get(endpoint)
+        return wants is not None and _admits(wants, group, source)
+
+    def is_wanted(self, group: IpAddress, source: IpAddress) -> bool:
+        """Tell whether any branch wants packets from `source` to `group`."""
+        return any(_admits(wants, group, source) for wants in self.branches.values())
+
+    def delivers(self, channel: Channel) -> bool:
+        """Tell whether this host's programs want the channel."""
+        return _admits(self.deliver, channel.group, channel.source)
+
+    def accepts_version(self, version: int) -> bool:
+        """Tell whether packets of this tree version are taken (Decision 16): not older ones.
+
+        The version before the present one still is: make before break.
+        """
+        present = self.entry.tree_version
+        return (
+            version == present
+            or version == (present - 1) & 0xFF
+            or serial_newer(version, present, 8)
+        )
+
+    def changed_since(self, former: Active) -> list[Endpoint]:
+        """List the endpoints whose branch came, went or wants something else."""
+        both = dict.fromkeys([*former.branches, *self.branches])
+        return [to for to in both if former.branches.get(to) is not self.branches.get(to)]
+
+
+class Table:
+    """The entries, and the channels by origin key and number."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.channels: dict[Key, Channel] = {}
+        self.entries: dict[int, Active] = {}
+        self._announced_count = 0
+        self._parameters = parameters
+
+    def resolve(self, key: int) -> Active | None:
+        """Find the entry for an origin: its own, or the one for any."""
+        return self.entries.get(key) or self.entries.get(key & ~ORIGIN_MASK)
+
+    def in_session(self, session: int) -> Iterator[Channel]:
+        """Go through the channels of a session."""
+        for key, channel in self.channels.items():
+            if key[0] >> 32 == session:
+                yield channel
+
+    def announced(self) -> list[Announced]:
+        """List the channels of other hosts."""
+        return [channel for channel in self.channels.values() if isinstance(channel, Announced)]
+
+    def has_room(self) -> bool:
+        """Tell whether one more channel of another host may be known."""
+        return self._announced_count < self._parameters.channels
+
+    def remove(self, channel: Channel) -> None:
+        """Forget a channel."""
+        del self.channels[channel.key]
+        self._announced_count -= isinstance(channel, Announced)
+
+    def add(self, channel: Channel) -> None:
+        """Take in a channel that is not there."""
+        self.channels[channel.key] = channel
+        self._announced_count += isinstance(channel, Announced)
+        active = self.resolve(channel.key[0])
+        _govern(channel, active, _all_endpoints(channel, active))
+
+    def install(self, entry: ForwardingEntry, now: Instant) -> list[Admission]:
+        """Put an entry in force; list the (branch, channel) pairs that it newly admits."""
+        key = origin_key(entry.session, entry.origin)
+        former = self.entries.get(key)
+        if former is not None and former.entry == entry:
+            return []
+        pace = Pace(self._parameters) if former is None else former.pace
+        active = self.entries[key] = Active(entry, former, pace)
+        changed: list[Endpoint] | None = None
+        if former is not None:
+            changed = active.changed_since(former)
+            if not active.wanted:
+                # Upstream will stop, and rightly. Where less is wanted, but something, a needless
+                # probe is better than a failure overlooked.
+                pace.reset()
+            if former.entry.upstream[:1] != entry.upstream[:1]:
+                pace.alive(now)
+        admissions: list[Admission] = []
+        for channel in self.in_session(entry.session):
+            if self.resolve(channel.key[0]) is active:
+                endpoints = _all_endpoints(channel, active) if changed is None else changed
+                admissions += _govern(channel, active, endpoints)
+        return admissions
+
+    def withdraw(self, session: int, origin: int) -> list[Admission]:
+        """Remove an entry; list what the one behind it newly admits."""
+        gone = self.entries.pop(origin_key(session, origin), None)
+        admissions: list[Admission] = []
+        if gone is not None:
+            gone.pace.reset()
+            for channel in self.in_session(session):
+                active = self.resolve(channel.key[0])
+                admissions += _govern(channel, active, _all_endpoints(channel, active))
+        return admissions
+
+
+def _by_group(interests: tuple[Interest, ...]) -> Wants:
+    return {record.group: record for record in union(interests)}
+
+
+def _admits(wants: Wants, group: IpAddress, source: IpAddress) -> bool:
+    record = wants.get(group)
+    return record is not None and record.admits(source)
+
+
+def _all_endpoints(channel: Channel, active: Active | None) -> list[Endpoint]:
+    branches = () if active is None else active.branches
+    return list(dict.fromkeys([*channel.wanting, *branches]))
+
+
+def _govern(channel: Channel, active: Active | None, endpoints: list[Endpoint]) -> list[Admission]:
+    """Bring a channel in line with its entry, as far as these endpoints go."""
+    admissions: list[Admission] = []
+    for endpoint in endpoints:
+        wants = active is not None and active.admits(endpoint, channel.group, channel.source)
+        if wants and endpoint not in channel.wanting:
+            channel.wanting[endpoint] = None
+            admissions.append((endpoint, channel))
+        elif not wants:
+            channel.wanting.pop(endpoint, None)
+            channel.live_from.pop(endpoint, None)
+    channel.delivers = active is not None and active.delivers(channel)
+    channel.replan()
+    if not channel.wanting and not channel.delivers:
+        channel.pause()
+    return admissions

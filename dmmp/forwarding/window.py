@@ -1,0 +1,181 @@
+"""The duplicate window of one channel: which sequence numbers came, and how many are missing.
+
+Numbers are serial ones of 32 bits (RFC 1982). A burst that follows in order costs one comparison.
+The window delivers nothing and asks for nothing; repair reads `missing` when it comes.
+
+Ahead of the highest number: up to `WINDOW` further, the numbers passed over are missing. Up to
+`OUTAGE` further, likewise, and the window starts again there. Further still, the origin must have
+begun anew: the window starts again and nothing is counted. Behind it: within the window a missing
+number is welcome once, any other is a duplicate. Older ones are old, and dropped, unless `RESTART`
+of them came in a row and nothing was accepted for `RESTART_QUIET`: then the origin has begun anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dmmp.types import Instant
+
+WINDOW = 4096
+"""Numbers behind the highest that are told apart: 40 ms at 100,000 packets a second."""
+
+OUTAGE = 1 << 16
+"""Numbers in a row that may be lost and are still believed: a minute at 1,000 a second."""
+
+RESTART = 32
+"""Old packets in a row that mean a new beginning, not stragglers."""
+
+RESTART_QUIET = 0.25
+"""Seconds without an accepted packet before that: a replay beside a live flow is no restart."""
+
+SEQUENCE_MASK = 0xFFFFFFFF
+_HALF = 1 << 31
+_FULL = (1 << WINDOW) - 1
+_BEHIND = _FULL - 1
+
+
+class Sifted(NamedTuple):
+    """What of a run is new, as index ranges (begin, end), and how much of it is not."""
+
+    fresh: list[tuple[int, int]]
+    duplicates: int
+    old: int
+
+
+class Window:
+    """Sequence numbers of one channel; see the module's docstring for the rules.
+
+    `lost` is the count of numbers between the first one accepted and `highest` that did not come,
+    by now: a straggler takes one back. `missing` and `unseen` are bitmaps in which bit n stands for
+    `highest` - n; missing numbers are counted as lost, unseen ones come from before the beginning
+    (or from a pause) and are only not duplicates.
+    """
+
+    __slots__ = (
+        "_old_row",
+        "_settled",
+        "accepted_at",
+        "highest",
+        "late",
+        "lost",
+        "missing",
+        "restarts",
+        "unseen",
+    )
+
+    def __init__(self) -> None:
+        self.highest = 0
+        self.missing = 0
+        self.unseen = _FULL
+        self.lost = 0
+        self.late = 0
+        self.restarts = 0
+        self.accepted_at: Instant = float("-inf")
+        self._old_row = 0
+        self._settled = False
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether anything was ever accepted."""
+        return self.accepted_at != float("-inf")
+
+    def admit(self, first: int, count: int, now: Instant) -> bool:
+        """Take `count` numbers from `first` on if all lie ahead; else do nothing: use `sift`."""
+        ahead = (first - self.highest) & SEQUENCE_MASK
+        if (ahead != 1 or not self._settled) and not self._take_gap(first, ahead):
+            return False
+        if self.missing or self.unseen:
+            self.missing = self.missing << count & _FULL
+            self.unseen = self.unseen << count & _FULL
+        self.highest = (first + count - 1) & SEQUENCE_MASK
+        self.accepted_at = now
+        self._old_row = 0
+        return True
+
+    def sift(self, numbers: Sequence[int], now: Instant) -> Sifted:
+        """Take the numbers one by one: the way of everything that is not simply next."""
+        fresh: list[tuple[int, int]] = []
+        duplicates = old = 0
+        begin = -1
+        for at, number in enumerate(numbers):
+            if self.admit(number, 1, now) or self._take_behind(number, now):
+                if begin < 0:
+                    begin = at
+                continue
+            if begin >= 0:
+                fresh.append((begin, at))
+                begin = -1
+            if self._old_row:
+                old += 1
+            else:
+                duplicates += 1
+        if begin >= 0:
+            fresh.append((begin, len(numbers)))
+        return Sifted(fresh, duplicates, old)
+
+    def pause(self) -> None:
+        """Expect no packets for a while: what passes until the next one is not lost."""
+        self._settled = False
+
+    def tail(self, announced: int) -> int:
+        """Count the numbers after `highest` up to `announced`: sent, and not here yet."""
+        ahead = (announced - self.highest) & SEQUENCE_MASK
+        return ahead if self._settled and ahead <= OUTAGE else 0
+
+    def _take_gap(self, first: int, ahead: int) -> bool:
+        """Make `highest` the number before `first`, if that lies ahead."""
+        if not self.begun:
+            self._begin_at(first)
+            return True
+        if not 0 < ahead < _HALF:
+            return False
+        gap = ahead - 1
+        if ahead > WINDOW:
+            if ahead > OUTAGE or not self._settled:
+                self.restarts += ahead > OUTAGE
+                self._begin_at(first)
+            else:
+                self.lost += gap
+                self.missing, self.unseen = _FULL, 0
+            return True
+        self.missing = self.missing << gap & _FULL
+        self.unseen = self.unseen << gap & _FULL
+        passed = (1 << gap) - 1
+        if self._settled:
+            self.missing |= passed
+            self.lost += gap
+        else:
+            self.unseen |= passed
+        self._settled = True
+        return True
+
+    def _take_behind(self, number: int, now: Instant) -> bool:
+        age = (self.highest - number) & SEQUENCE_MASK
+        if age >= WINDOW:
+            return self._take_old(number, now)
+        self._old_row = 0
+        bit = 1 << age
+        if self.missing & bit:
+            self.missing ^= bit
+            self.lost -= 1
+        elif self.unseen & bit:
+            self.unseen ^= bit
+        else:
+            return False
+        self.late += 1
+        self.accepted_at = now
+        return True
+
+    def _take_old(self, number: int, now: Instant) -> bool:
+        self._old_row += 1
+        if self._old_row < RESTART or now - self.accepted_at < RESTART_QUIET:
+            return False
+        self.restarts += 1
+        self._begin_at(number)
+        return self.admit(number, 1, now)
+
+    def _begin_at(self, first: int) -> None:
+        self.highest = (first - 1) & SEQUENCE_MASK
+        self.missing, self.unseen = 0, _FULL
+        self._settled = True
