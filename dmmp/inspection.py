@@ -15,6 +15,7 @@ import construct
 from dmmp.captures import Captured, packets_of_capture
 from dmmp.errors import DecodeError
 from dmmp.messages import REGISTRY, decode
+from dmmp.messages.common import HostFlag
 from dmmp.messages.header import DECLARED
 from dmmp.messages.options import COMPREHENSION_OPTIONAL, Option, TlvType
 from dmmp.messages.schema import Message
@@ -45,6 +46,9 @@ HEADER_DOCS = {
 }
 """What the header's fields say (-03 §5, Decisions 2 to 8)."""
 
+
+_BITS = (HostFlag,)
+"""Names of single bits, of which a value may have several."""
 
 _TLV_NAMES = {int(known): known.name for known in TlvType}
 
@@ -247,11 +251,11 @@ def _row(data: bytes, at: int, size: int, path: str, value: str, doc: str) -> Ro
 def _number(number: int, field: WireField) -> str:
     if field.names is None:
         return str(number)
-    try:
-        name = field.names(number).name or "unknown"
-    except ValueError:
-        name = "unknown"
-    return f"{number} ({name})"
+    if field.names in _BITS and number:
+        known = [member.name for member in field.names if member & number]
+        return f"{number} ({' + '.join(known) or 'unknown'})"
+    named = {int(member): member.name for member in field.names}
+    return f"{number} ({named.get(number, 'unknown')})"
 
 
 def inner_line(packet: bytes) -> str:

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from dmmp.captures import Captured, packets_of_capture
 from dmmp.errors import DecodeError, DecodeReason
 from dmmp.inspection import describe, inner_line, option_table
-from dmmp.messages import REGISTRY, Message, decode, encode
+from dmmp.messages import REGISTRY, Message, SourceRequest, decode, encode
+from dmmp.messages.common import HostFlag, HostRecord
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.tun.packets import ip_packet, wrap_udp
 from dmmp.types import STUN_MAGIC, Endpoint
@@ -78,6 +79,9 @@ def test_names_of_values_are_shown() -> None:
     message = EXAMPLES["a super node names its successor"]
     rows = {row.field: row.value for row in describe(encode(message)).rows}
     assert rows["reason"] == "0 (SHUTDOWN)"
+    host = HostRecord(flags=HostFlag.SUPER_NODE | HostFlag.RELAY_ONLY | 0x80)
+    rows = {row.field: row.value for row in describe(encode(SourceRequest(host=host))).rows}
+    assert rows["host.flags"] == "134 (SUPER_NODE + RELAY_ONLY)"
     changed = bytearray(encode(message))
     changed[HEADER_BYTES] = 200
     assert describe(bytes(changed)).rows[8].value == "200 (unknown)"

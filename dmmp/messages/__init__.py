@@ -62,6 +62,8 @@ def encode(message: Message) -> bytes:
     try:
         body = message.PACKED.build(message)
         if message.tlvs:
+            if not message.HAS_TLVS:
+                raise UsageError(f"{type(message).__name__} can have no optional elements")
             body += build_tlvs(message.tlvs)
         if len(body) > MAXIMUM_PAYLOAD_BYTES:
             raise UsageError(f"{type(message).__name__}: {len(body)} bytes fit no datagram")

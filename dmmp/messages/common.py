@@ -39,7 +39,7 @@ MAXIMUM_LINKS = 100
 
 
 class HostFlag(IntEnum):
-    """Bits that say what a host is and offers (slides 9 and 16); unknown bits are kept and mean nothing."""
+    """Bits that say what a host is and offers (slides 9 and 16); unknown ones mean nothing."""
 
     NONE = 0
     SOURCE = 1

@@ -24,6 +24,7 @@ from dmmp.messages import (
     RefreshRequest,
     SubscriptionRequest,
     Tlv,
+    TlvType,
     decode,
     encode,
 )
@@ -42,8 +43,10 @@ from dmmp.messages.header import (
     Header,
     read_header,
 )
+from dmmp.messages.options import PRIVATE_FIRST
+from dmmp.messages.schema import message, wire
 from dmmp.messages.tlv import MAXIMUM_TLVS
-from dmmp.messages.wiretypes import InvalidValue
+from dmmp.messages.wiretypes import InvalidValue, uint16
 from dmmp.types import STUN_MAGIC
 from tests.strategies import headers, integers, messages
 
@@ -248,8 +251,23 @@ def test_unknown_elements_with_the_high_bit_are_kept() -> None:
     assert message.tlvs == (Tlv(0xABCD, b"\x01\x02\x03"),)
 
 
-def test_bytes_after_the_last_field_of_data_cannot_be() -> None:
+def test_data_takes_all_that_is_left() -> None:
     assert decode(_datagram(Option.DATA, b"any")).payload == b"any"  # type: ignore[attr-defined]
+
+
+def test_bytes_behind_a_message_without_elements_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @message(Option(0), tlvs=False)
+    class Short(Message):
+        """Decision 5. Two bytes and nothing behind them."""
+
+        number: int = wire(uint16, doc="any")
+
+    monkeypatch.setitem(REGISTRY, PRIVATE_FIRST, Short)
+    assert decode(_datagram(PRIVATE_FIRST, b"\x01\x02")).number == 258  # type: ignore[attr-defined]
+    refusal = _refusal(_datagram(PRIVATE_FIRST, b"\x01\x02" + bytes(4)))
+    assert refusal == (DecodeReason.TRAILING, HEADER_BYTES + 2)
 
 
 def test_text_that_is_no_utf8_is_refused_at_the_first_wrong_byte() -> None:
@@ -302,7 +320,9 @@ def test_memory_is_bounded_by_the_datagram() -> None:
         SubscriptionRequest(group_name="ü" * 33),
         Error(code=0, option=0, offset=1 << 16, text=""),
         Data(payload=bytes(MAXIMUM_PAYLOAD_BYTES + 1)),
-        Data(payload=b"", tlvs=(Tlv(1 << 16),)),
+        Data(payload=b"", tlvs=(Tlv(TlvType.PADDING),)),
+        PingRpResponse(tlvs=(Tlv(1 << 16),)),
+        PingRpResponse(tlvs=(Tlv(1, bytes(1 << 16)),)),
         PingRpResponse(super_nodes=(None,)),  # type: ignore[arg-type]
     ],
     ids=lambda message: type(message).__name__,
