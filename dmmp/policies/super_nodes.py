@@ -1,8 +1,7 @@
 """How many super nodes, and which: the source's choice (slides 9, 13 and 15, Decision 14).
 
 Hosts that offer themselves are welcome; beyond them a share of all hosts is chosen, the most
-capable first, but never more than the capable ones can feed. A leaf is taken only when there is no
-other.
+capable first, but never more than the capable ones can feed.
 """
 
 from __future__ import annotations
@@ -38,7 +37,9 @@ def choose(
             break
         if host.host in taken:
             continue
-        if is_leaf(host, parameters.leaf_below) and (count or not _offers(host)):
+        # A leaf feeds nobody: it may come if it found no place, and the source itself has one left.
+        leaf = is_leaf(host, parameters.leaf_below)
+        if leaf and (not _offers(host) or (count > 0 and count + 1 >= source_out_degree)):
             continue
         if count >= want and not _offers(host):
             continue

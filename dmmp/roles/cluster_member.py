@@ -12,7 +12,7 @@ RP as a super node; when the source sends it a Setup Request it becomes one, chi
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
@@ -49,27 +49,27 @@ from dmmp.messages.schema import Message
 from dmmp.policies.backups import choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
-from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.uplink import Asking, Confirming, Joined, Parent, Waiting
+from dmmp.roles.states import (
+    Asking,
+    Confirming,
+    Gone,
+    Idle,
+    Joined,
+    Leaving,
+    Locating,
+    Parent,
+    Probing,
+    Registering,
+    Waiting,
+)
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 BACKUPS = 2
 """Backup parents named to each child (Decision 20)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probing:
-    """Measures the round trip to candidates (Decision 12): the least of each, in seconds."""
-
-    candidates: tuple[HostRecord, ...]
-    building: bool
-    round_trips: tuple[float | None, ...]
-    rounds_left: int
-    waiting: int = 0
 
 
 class ClusterMember(SeekingRole):
@@ -104,11 +104,12 @@ class ClusterMember(SeekingRole):
                 building,
                 (None,) * min(len(candidates), self.parameters.candidates),
                 self.parameters.probe_rounds,
+                previous=self.parent(),
             )
             self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)
             yield from self.on_probes_alarm(None, now)
-        elif isinstance(self.state, Registering):
-            yield from self.search_failed(None, now)
+        else:
+            yield from self.search_failed(self.parent(), now)
 
     def on_probes_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Send one round of probes (Decision 12)."""
@@ -162,7 +163,7 @@ class ClusterMember(SeekingRole):
             for record, trip in zip(state.candidates, state.round_trips, strict=True)
         ]
         ranked = SUPER_NODE_RANKINGS["nearest"](candidates, self.parameters)
-        yield from self.seek(ranked, now, building=state.building)
+        yield from self.seek(ranked, now, building=state.building, previous=state.previous)
 
     def search_failed(self, previous: Parent | None, now: Instant) -> Actions:
         """No place: try again later; after a few rounds offer oneself to the RP (slide 16)."""
@@ -296,8 +297,13 @@ class ClusterMember(SeekingRole):
         (Asking, JoinResponse): SeekingRole.on_offer,
         (Asking, ClusterResponse): SeekingRole.on_offer,
         (Confirming, RefreshResponse): SeekingRole.on_confirmed,
-        (Joined, RefreshResponse): SeekingRole.on_refresh_response,
-        (Joined, Silence): SeekingRole.on_silence,
+        **for_states(
+            (Probing, Asking, Joined, Waiting),
+            {
+                RefreshResponse: SeekingRole.on_refresh_response,
+                Silence: SeekingRole.on_silence,
+            },
+        ),
         **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),

@@ -14,7 +14,7 @@ from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.mesh import SetupRequest
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Standing
-from dmmp.roles.uplink import Parent
+from dmmp.roles.states import Parent
 from dmmp.types import Endpoint
 
 Rows = dict[tuple[type, type], Callable[..., Actions]]

@@ -8,7 +8,6 @@ and `parenting` add the RP and the children, `uplink` and `seeking` the way up.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from dmmp.actions import ForwardingEntry, Install, Report, Send, Withdraw
@@ -36,35 +35,9 @@ from dmmp.messages.schema import Message
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions, Role
 from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.states import Gone, Idle, Leaving
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """Not started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Locating:
-    """Asking an RP for the session (Decision 23)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registering:
-    """Asking the RP for an identity (-03 §6.1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """Has told its relatives and waits for their answers (slide 20)."""
-
-    waiting_for: frozenset[Endpoint] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """Has left; answers nothing any more."""
 
 
 class OverlayRole(Role):

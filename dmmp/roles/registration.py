@@ -21,10 +21,11 @@ from dmmp.messages.common import (
     MAXIMUM_CANDIDATES,
     Status,
 )
-from dmmp.roles.overlay import Gone, Leaving, Locating, OverlayRole, Registering
+from dmmp.roles.overlay import OverlayRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
+from dmmp.roles.states import Gone, Leaving, Locating, Registering
 from dmmp.types import Endpoint, HostId, Instant
 
 

@@ -82,6 +82,10 @@ class Requests:
         """Tell whether a request of this class to this host waits for its answer."""
         return any(held.to == to and isinstance(held.message, cls) for held in self._open.values())
 
+    def is_waiting(self, sequence: int | None) -> bool:
+        """Tell whether the request of this number waits for its answer."""
+        return sequence in self._open
+
     def close(self, sequence: int) -> None:
         """Forget a request, answered or not."""
         self._open.pop(sequence, None)

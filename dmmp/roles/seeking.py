@@ -31,16 +31,8 @@ from dmmp.policies.parents import OFFER_RANKINGS, Candidate, Ranking
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
-from dmmp.roles.uplink import (
-    Announced,
-    Asking,
-    Confirming,
-    Joined,
-    Offer,
-    Parent,
-    UplinkRole,
-    narrowed,
-)
+from dmmp.roles.states import Asking, Confirming, Joined, Offer, Parent
+from dmmp.roles.uplink import Announced, UplinkRole, narrowed
 from dmmp.types import Endpoint, HostId, Instant
 
 ASKED_AT_ONCE = 3
@@ -256,11 +248,6 @@ class SeekingRole(UplinkRole):
         yield from self.tell_children(now)
         yield from self.on_subtree_changed(now)
         yield from self.on_joined(now)
-
-    def decline(self, offer: Offer) -> Send:
-        """Give back a place that is not wanted."""
-        message = self.standing.make(LeaveReport, reason=LeaveReason.DECLINED)
-        return Send(message, offer.candidate.record.endpoint)
 
     def confirmation_failed(self, now: Instant) -> Actions:
         """The chosen parent will not have this host: next offer, or back to before."""

@@ -11,7 +11,7 @@ when it does not answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
@@ -54,21 +54,16 @@ from dmmp.policies.capacity import by_capacity
 from dmmp.policies.super_nodes import choose
 from dmmp.roles.handover import for_states, ignored
 from dmmp.roles.mesh import Mesh
-from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.states import Gone, Idle, Leaving, Locating, Registering, Rooted
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 MAXIMUM_KNOWN = 1024
 """Hosts remembered as possible super nodes, the most capable (slide 9)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rooted:
-    """Is the root of the mesh."""
 
 
 class Source(ParentRole):

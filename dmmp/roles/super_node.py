@@ -11,7 +11,7 @@ cluster, to which it answers Cluster and Join Requests; half of its out-degree s
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
@@ -46,6 +46,7 @@ from dmmp.messages.common import (
     HostFlag,
     HostRecord,
     HostState,
+    LeaveReason,
     LinkRecord,
     RefreshKind,
     Status,
@@ -59,22 +60,29 @@ from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
 from dmmp.roles.handover import Demotion, Handover, for_states, ignored
 from dmmp.roles.mesh import Mesh, Peer
-from dmmp.roles.overlay import Gone, Idle, Leaving, Locating, Registering
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.uplink import Asking, Confirming, Joined, Offer, Parent, Waiting
+from dmmp.roles.states import (
+    Asking,
+    Confirming,
+    Gone,
+    Idle,
+    Joined,
+    Leaving,
+    Locating,
+    Offer,
+    Offering,
+    Parent,
+    Registering,
+    Waiting,
+)
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 BACKUPS = 2
 """Backup parents named to each child (Decision 20)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offering:
-    """Registered as willing; waits for the source's Setup Request."""
 
 
 class SuperNode(SeekingRole):
@@ -139,6 +147,21 @@ class SuperNode(SeekingRole):
         answer = self.standing.answer(SetupResponse, setup, sender=self.record(now))
         yield Send(answer, handover.source)
         yield from self.enter_mesh(setup, handover.source, now)
+        yield from self.dismiss_surplus(now)
+
+    def dismiss_surplus(self, now: Instant) -> Actions:
+        """Send away children that a member had and a super node has no place for.
+
+        They are served until they have found another parent, so that the mesh gets its share
+        (Decision 29) and nobody loses a packet.
+        """
+        out_degree = self.standing.setup.out_degree
+        children = self.standing.children.of(mesh=False)
+        surplus = len(children) - (out_degree - mesh_share(out_degree))
+        children.sort(key=lambda child: by_capacity(child.record), reverse=True)
+        for child in children[: max(0, surplus)]:
+            message = self.standing.make(LeaveReport, reason=LeaveReason.DISMISSED)
+            yield self.standing.ask(message, child.endpoint, now)
 
     def meet(self, record: HostRecord, now: Instant) -> Actions:
         """Set up with another super node (slide 9)."""
@@ -362,7 +385,7 @@ class SuperNode(SeekingRole):
         """In the mesh: the RP may name this host to newcomers from now on."""
         yield from self.register(now)
 
-    def on_parent_lost(self, parent: Parent, state: HostState, now: Instant) -> Actions:
+    def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
         """The source should know that a super node is inactive (slide 21)."""
         yield from self.report_inactive(parent.record, now)
 
@@ -450,13 +473,13 @@ class SuperNode(SeekingRole):
         (Idle, Start): SeekingRole.on_start,
         (Locating, SubscriptionResponse): SeekingRole.on_subscription,
         (Asking, JoinResponse): SeekingRole.on_offer,
-        (Joined, Silence): SeekingRole.on_silence,
         **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
         **for_states(
             _IN_MESH,
             {
                 ProbeResponse: SeekingRole.on_probe_response,
                 RefreshResponse: on_refresh_answer,
+                Silence: SeekingRole.on_silence,
                 SetupResponse: on_setup_response,
                 ClusterRequest: on_cluster_request,
             },

@@ -27,75 +27,28 @@ from dmmp.messages.common import (
     MAXIMUM_INTEREST,
     MAXIMUM_SOURCES,
     HostRecord,
-    HostState,
+    LeaveReason,
     RefreshKind,
     Status,
 )
 from dmmp.messages.local import Silence, Stop, Unreachable
 from dmmp.policies.parents import Candidate
-from dmmp.roles.overlay import Gone, Leaving
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
+from dmmp.roles.states import (
+    Asking,
+    Confirming,
+    Gone,
+    Joined,
+    Leaving,
+    Offer,
+    Parent,
+    Probing,
+    Waiting,
+)
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """A parent: what it said of itself, where it is, the ids from it up to the source."""
-
-    record: HostRecord
-    endpoint: Endpoint
-    path: tuple[HostId, ...]
-    super_node: HostId
-    backups: tuple[HostRecord, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A place that was offered and is reserved for a short while."""
-
-    candidate: Candidate
-    super_node: HostId
-    path: tuple[HostId, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Has asked for a place and collects offers; `previous` still serves it, if any."""
-
-    candidates: tuple[Candidate, ...]
-    asked: frozenset[int] = frozenset()
-    tried: frozenset[Endpoint] = frozenset()
-    offers: tuple[Offer, ...] = ()
-    building: bool = False
-    previous: Parent | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Confirming:
-    """Takes up an offer; `others` are next if it fails, `previous` serves until it succeeds."""
-
-    offer: Offer
-    others: tuple[Offer, ...] = ()
-    previous: Parent | None = None
-    moving: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Has a parent; data is still accepted from `retiring` for a moment."""
-
-    parent: Parent
-    retiring: Endpoint | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Found no place; tries again at the alarm."""
-
-    previous: Parent | None = None
 
 
 @dataclass(slots=True)
@@ -132,15 +85,16 @@ class UplinkRole(ParentRole):
 
     def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Renew the place, and all interest, at the parent (Decision 10)."""
-        if isinstance(self.state, Joined):
+        if not isinstance(self.state, Confirming):
             yield from self.send_refresh(now)
         if not isinstance(self.state, (Leaving, Gone)):
             self.alarms.set(Alarm.REFRESH, now + jittered(self.rng, self.refresh_period()))
 
     def send_refresh(self, now: Instant) -> Actions:
         """Send the whole state to the parent, in as many messages as the interest needs."""
-        state = self.state
-        assert isinstance(state, Joined)
+        parent = self.parent()
+        if parent is None:
+            return
         wants = [narrowed(record) for record in self.standing.subtree_wants().values()]
         gone = [no_interest(group) for group in self._withdrawn(wants)]
         self.announced.records = {record.group: record for record in wants}
@@ -150,7 +104,7 @@ class UplinkRole(ParentRole):
             for at in range(0, max(len(records), 1), MAXIMUM_INTEREST)
         ]
         for page in pages:
-            yield self.standing.ask(self.refresh(now, page), state.parent.endpoint, now)
+            yield self.standing.ask(self.refresh(now, page), parent.endpoint, now)
 
     def _withdrawn(self, wants: Sequence[Interest]) -> list[IpAddress]:
         groups = {record.group for record in wants}
@@ -161,11 +115,11 @@ class UplinkRole(ParentRole):
 
         One such message is under way at a time; what changes meanwhile goes with the next.
         """
-        state = self.state
-        if not isinstance(state, Joined):
+        parent = self.parent()
+        if parent is None or isinstance(self.state, Confirming):
             return
         announced = self.announced
-        if announced.waiting_for is not None:
+        if self.standing.requests.is_waiting(announced.waiting_for):
             announced.dirty = True
             return
         wants = [narrowed(record) for record in self.standing.subtree_wants().values()]
@@ -180,7 +134,7 @@ class UplinkRole(ParentRole):
             else:
                 announced.records[record.group] = record
         announced.dirty = len(changed) > len(page)
-        send = self.standing.ask(self.refresh(now, page), state.parent.endpoint, now)
+        send = self.standing.ask(self.refresh(now, page), parent.endpoint, now)
         announced.waiting_for = send.message.sequence
         yield send
 
@@ -190,42 +144,32 @@ class UplinkRole(ParentRole):
         """Learn the parent's present state; a refusal or a loop means it is none any more."""
         if self.matched(message, sender) is None:
             return
-        state = self.state
-        if not isinstance(state, Joined) or sender != state.parent.endpoint:
+        parent = self.parent()
+        if parent is None or sender != parent.endpoint:
             return
         if message.status != Status.SUCCESS:
             yield from self.lose_parent(f"refused, status {message.status}", now)
             return
         self.note_tree_version(message)
-        backups = message.backups
-        yield from self.note_parent(message.sender, message.root_path, message.super_node, now)
-        if isinstance(self.state, Joined):
-            self.state = replace(self.state, parent=replace(self.state.parent, backups=backups))
-            if self.announced.waiting_for == message.sequence:
-                self.announced.waiting_for = None
-                if self.announced.dirty:
-                    yield from self.on_subtree_changed(now)
+        yield from self.note_parent(parent, message, message.backups, now)
+        if self.announced.dirty:
+            yield from self.on_subtree_changed(now)
 
     def note_parent(
-        self, record: HostRecord, above: tuple[HostId, ...], super_node: HostId, now: Instant
+        self,
+        parent: Parent,
+        message: RefreshRequest | RefreshResponse,
+        backups: tuple[HostRecord, ...],
+        now: Instant,
     ) -> Actions:
         """Take over the parent's state; a path through this host is a loop (Decision 17)."""
-        state = self.state
-        assert isinstance(state, Joined)
-        path = (record.host, *above)
+        path = (message.sender.host, *message.root_path)
         if self.standing.host in path:
             yield from self.lose_parent("loop", now)
             return
-        changed = path != state.parent.path or super_node != state.parent.super_node
-        endpoint = state.parent.endpoint
-        parent = replace(
-            state.parent,
-            record=replace(record, endpoint=endpoint),
-            path=path,
-            super_node=super_node,
-        )
-        self.state = replace(state, parent=parent)
-        if changed:
+        record = replace(message.sender, endpoint=parent.endpoint)
+        self.keep(Parent(record, parent.endpoint, path, message.super_node, backups))
+        if path != parent.path or message.super_node != parent.super_node:
             yield from self.tell_children(now)
 
     def tell_children(self, now: Instant) -> Actions:
@@ -244,12 +188,12 @@ class UplinkRole(ParentRole):
 
     def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
         """The parent tells of a new path; any other host only gets this host's state."""
-        state = self.state
+        parent = self.parent()
         if message.kind != RefreshKind.PARENT:
             yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
-        elif isinstance(state, Joined) and sender == state.parent.endpoint:
+        elif parent is not None and sender == parent.endpoint:
             self.note_tree_version(message)
-            yield from self.note_parent(message.sender, message.root_path, message.super_node, now)
+            yield from self.note_parent(parent, message, parent.backups, now)
 
     def note_tree_version(self, message: RefreshResponse | RefreshRequest) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""
@@ -258,8 +202,9 @@ class UplinkRole(ParentRole):
 
     def on_silence(self, message: Silence, sender: Endpoint, now: Instant) -> Actions:
         """The flow stopped: is the parent there? (Decision 11)"""
-        if isinstance(self.state, Joined):
-            yield from self.probe(self.state.parent.endpoint, now)
+        parent = self.parent()
+        if parent is not None:
+            yield from self.probe(parent.endpoint, now)
 
     def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
         """The network says nobody listens there: ask the host itself before believing it."""
@@ -285,7 +230,7 @@ class UplinkRole(ParentRole):
         parent = self.parent()
         if request is None or parent is None or sender != parent.endpoint:
             return
-        if message.sender.host != parent.record.host and isinstance(self.state, Joined):
+        if message.sender.host != parent.record.host:
             yield from self.lose_parent("replaced by another host", now)
 
     def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
@@ -301,9 +246,10 @@ class UplinkRole(ParentRole):
     def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
         """A Refresh was not answered: the confirmation failed, or the parent is gone."""
         state = self.state
+        parent = self.parent()
         if isinstance(state, Confirming) and request.to == state.offer.candidate.record.endpoint:
             yield from self.confirmation_failed(now)
-        elif isinstance(state, Joined) and request.to == state.parent.endpoint:
+        elif parent is not None and request.to == parent.endpoint:
             yield from self.lose_parent("silent", now)
 
     def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
@@ -315,7 +261,10 @@ class UplinkRole(ParentRole):
         yield Send(self.standing.answer(LeaveResponse, message), sender)
         replacement = message.replacement
         first = (Candidate(replacement),) if replacement.host else ()
-        yield from self.lose_parent("left", now, first)
+        if message.reason == LeaveReason.DISMISSED:
+            yield from self.seek_another(parent, first, parent, now)
+        else:
+            yield from self.lose_parent("left", now, first)
 
     def lose_parent(self, reason: str, now: Instant, first: Sequence[Candidate] = ()) -> Actions:
         """Seek another parent: who was named, the backups, then known super nodes (slide 22)."""
@@ -324,11 +273,23 @@ class UplinkRole(ParentRole):
         yield Report(ParentLost(parent.record.host, reason))
         self.standing.requests.close_all_to(parent.endpoint)
         self.announced = Announced()
-        gone = parent.record.host
+        yield from self.on_parent_lost(parent, now)
+        yield from self.seek_another(parent, first, None, now)
+
+    def seek_another(
+        self,
+        parent: Parent,
+        first: Sequence[Candidate],
+        previous: Parent | None,
+        now: Instant,
+    ) -> Actions:
+        """Seek a place elsewhere; `previous` is the parent if it serves this host meanwhile."""
+        if isinstance(self.state, Confirming):
+            yield self.decline(self.state.offer)
         others = [*first, *(Candidate(backup) for backup in parent.backups)]
         others += self.known_candidates()
-        yield from self.on_parent_lost(parent, HostState.INACTIVE, now)
-        yield from self.seek([c for c in others if c.record.host != gone], now)
+        elsewhere = [c for c in others if c.record.host != parent.record.host]
+        yield from self.seek(elsewhere, now, previous=previous)
 
     def on_retire(self, key: Hashable, now: Instant) -> Actions:
         """Stop accepting data from the parent before (Decision 16)."""
@@ -354,9 +315,17 @@ class UplinkRole(ParentRole):
         state = self.state
         if isinstance(state, Joined):
             return state.parent
-        if isinstance(state, (Asking, Confirming, Waiting)):
+        if isinstance(state, (Probing, Asking, Confirming, Waiting)):
             return state.previous
         return None
+
+    def keep(self, parent: Parent) -> None:
+        """Put fresh knowledge of the parent in place of the old."""
+        state = self.state
+        if isinstance(state, Joined):
+            self.state = replace(state, parent=parent)
+        elif isinstance(state, (Probing, Asking, Confirming, Waiting)):
+            self.state = replace(state, previous=parent)
 
     def has_place(self) -> bool:
         """Tell whether this host is in the tree and may promise places."""
@@ -410,7 +379,12 @@ class UplinkRole(ParentRole):
         """A parent has confirmed."""
         yield from ()
 
-    def on_parent_lost(self, parent: Parent, state: HostState, now: Instant) -> Actions:
+    def decline(self, offer: Offer) -> Send:
+        """Give back a place that is not wanted."""
+        message = self.standing.make(LeaveReport, reason=LeaveReason.DECLINED)
+        return Send(message, offer.candidate.record.endpoint)
+
+    def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
         """Tell others that the parent is inactive (slide 18)."""
         yield from ()
 

@@ -1,0 +1,123 @@
+"""The states of hosts, each with the fields that mean something in it (slides 14-20, -03 §6).
+
+Idle, Locating, Registering come first, whatever the role. A member probes, asks, confirms, is
+joined, or waits; a super node offers itself before it asks. The source is rooted. Leaving and
+Gone end every life.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmmp.messages.common import HostRecord
+from dmmp.policies.parents import Candidate
+from dmmp.types import Endpoint, HostId
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A parent: what it said of itself, where it is, the ids from it up to the source."""
+
+    record: HostRecord
+    endpoint: Endpoint
+    path: tuple[HostId, ...]
+    super_node: HostId
+    backups: tuple[HostRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A place that was offered and is reserved for a short while."""
+
+    candidate: Candidate
+    super_node: HostId
+    path: tuple[HostId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Not started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Locating:
+    """Asking an RP for the session (Decision 23)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registering:
+    """Asking the RP for an identity (-03 §6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probing:
+    """Measures the round trip to candidates (Decision 12): the least of each, in seconds.
+
+    `previous` still serves it, if any.
+    """
+
+    candidates: tuple[HostRecord, ...]
+    building: bool
+    round_trips: tuple[float | None, ...]
+    rounds_left: int
+    waiting: int = 0
+    previous: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Has asked for a place and collects offers; `previous` still serves it, if any."""
+
+    candidates: tuple[Candidate, ...]
+    asked: frozenset[int] = frozenset()
+    tried: frozenset[Endpoint] = frozenset()
+    offers: tuple[Offer, ...] = ()
+    building: bool = False
+    previous: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """Takes up an offer; `others` are next if it fails, `previous` serves until it succeeds."""
+
+    offer: Offer
+    others: tuple[Offer, ...] = ()
+    previous: Parent | None = None
+    moving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Has a parent; data is still accepted from `retiring` for a moment."""
+
+    parent: Parent
+    retiring: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Found no place; tries again at the alarm."""
+
+    previous: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offering:
+    """Registered as willing; waits for the source's Setup Request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rooted:
+    """Is the root of the mesh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Has told its relatives and waits for their answers (slide 20)."""
+
+    waiting_for: frozenset[Endpoint] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Has left; answers nothing any more."""
