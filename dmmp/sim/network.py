@@ -1,0 +1,127 @@
+"""What the network does to a datagram: delay, loss, duplication, reordering, partition.
+
+It decides when copies arrive and keeps the counts; `world` schedules them. It knows places, never
+hosts, roles or messages. Every draw comes from its own seeded generator (§4.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from random import Random
+
+from dmmp.errors import UsageError
+from dmmp.sim.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How bad the way is; the probabilities are of each datagram."""
+
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+    late_us: int = 30_000
+    """By how much at most a duplicate or a reordered datagram comes later."""
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "duplication", "reordering"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} must be between 0 and 1")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Datagrams by fate; `sent_bytes` of data always, of control only when it is encoded."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    lost: int = 0
+    blocked: int = 0
+    duplicated: int = 0
+    reordered: int = 0
+    unheard: int = 0
+    """Arrived where nobody listens, or never did."""
+
+    def rows(self) -> list[tuple[str, int]]:
+        """List the counts with their names."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+PERFECT = Conditions()
+
+
+class Network:
+    """The way between any two places."""
+
+    def __init__(self, topology: Topology, rng: Random, conditions: Conditions = PERFECT) -> None:
+        self.topology = topology
+        self.counts = Counts()
+        self._rng = rng
+        self._conditions = conditions
+        self._own: dict[int, Conditions] = {}
+        self._islands: dict[int, int] = {}
+        self._blocked: set[tuple[int, int]] = set()
+
+    def set_conditions(self, conditions: Conditions, place: int | None = None) -> None:
+        """Set the conditions everywhere, or of one place: both what it sends and what it gets."""
+        if place is None:
+            self._conditions = conditions
+        else:
+            self._own[place] = conditions
+
+    def partition(self, *islands: Iterable[int]) -> None:
+        """Cut the network into these islands; places in none of them form one more."""
+        self._islands = {place: number for number, who in enumerate(islands, 1) for place in who}
+
+    def heal(self) -> None:
+        """End the partition, and every one-way block."""
+        self._islands = {}
+        self._blocked = set()
+
+    def block(self, sender: int, receiver: int) -> None:
+        """Let nothing through from one place to another; the way back is untouched."""
+        self._blocked.add((sender, receiver))
+
+    def unblock(self, sender: int, receiver: int) -> None:
+        """End a one-way block."""
+        self._blocked.discard((sender, receiver))
+
+    def is_open(self, sender: int, receiver: int) -> bool:
+        """Tell whether datagrams get through that way at all."""
+        if (sender, receiver) in self._blocked:
+            return False
+        return self._islands.get(sender, 0) == self._islands.get(receiver, 0)
+
+    def carry(self, sender: int, receiver: int) -> tuple[int, ...]:
+        """Decide the fate of one datagram: the delay of each copy that arrives, in microseconds."""
+        counts = self.counts
+        counts.sent += 1
+        if (self._blocked or self._islands) and not self.is_open(sender, receiver):
+            counts.blocked += 1
+            return ()
+        delay = self.topology.delay_us(sender, receiver)
+        if not self._own:
+            if self._conditions is PERFECT:
+                return (delay,)
+            return self._endure(self._conditions, delay)
+        arrivals: tuple[int, ...] = (delay,)
+        for conditions in (
+            self._own.get(sender, self._conditions),
+            self._own.get(receiver, PERFECT),
+        ):
+            arrivals = tuple(copy for at in arrivals for copy in self._endure(conditions, at))
+        return arrivals
+
+    def _endure(self, conditions: Conditions, delay: int) -> tuple[int, ...]:
+        draw = self._rng.random
+        if conditions.loss and draw() < conditions.loss:
+            self.counts.lost += 1
+            return ()
+        if conditions.reordering and draw() < conditions.reordering:
+            self.counts.reordered += 1
+            delay += self._rng.randrange(1, conditions.late_us)
+        if conditions.duplication and draw() < conditions.duplication:
+            self.counts.duplicated += 1
+            return (delay, delay + self._rng.randrange(conditions.late_us))
+        return (delay,)

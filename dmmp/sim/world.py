@@ -1,0 +1,419 @@
+"""The simulator's loop: pop, call the host, carry out its actions, arm its one alarm again (§4.10).
+
+The driver of simulated hosts, as `runtime/driver.py` is that of real ones: the same roles, the same
+forwarder, the same order of work. It decides nothing about the protocol. Control travels as
+objects, or with `wire` as bytes through the codec; data is always bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from random import Random
+
+from dmmp.actions import Action, Install, Replay, Report, Send, Withdraw
+from dmmp.errors import DecodeError, UsageError
+from dmmp.events import Admitted, ChildAdded, Event, Left, PeerViolation
+from dmmp.forwarding.burst import Burst, Outcome, Transmit
+from dmmp.interest import Interest, interest
+from dmmp.messages import Message, Option, decode, encode
+from dmmp.messages.header import HEADER_BYTES, OPTION_AT, OPTION_OFFSET
+from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.parameters import Parameters
+from dmmp.roles.role import Host, Input
+from dmmp.roles.view import View
+from dmmp.sim.checks import Bounds, Checks, Failure
+from dmmp.sim.network import PERFECT, Conditions, Network
+from dmmp.sim.node import Forwards, Node
+from dmmp.sim.schedule import MICROSECONDS, Schedule, microseconds, seconds
+from dmmp.sim.topology import Topology
+from dmmp.sim.trace import Payload, Trace
+from dmmp.tun.packets import wrap_udp
+from dmmp.types import DEFAULT_PORT, SELF, Endpoint, Instant, IpAddress
+
+GROUP = IPv4Address("239.1.2.3")
+"""The group the simulated programs use."""
+
+PROGRAM = Endpoint(IPv4Address("192.0.2.1"), 5004)
+"""Source address and port of the packets that the simulated program sends (RFC 5737)."""
+
+FIRST_ADDRESS = int(IPv4Address("10.0.0.1"))
+
+MOST_SPINS = 1_000
+"""Wakes of one host at one instant; more is a livelock."""
+
+_DATA_PLANE = (Option.DATA, Option.HEARTBEAT)
+
+
+# These are made by the hundred thousand, so they are not frozen: that would cost thrice the time.
+@dataclass(slots=True)
+class Arrival:
+    """A datagram, or a message as an object, reaches a place."""
+
+    sender: Node
+    receiver: Node
+    payload: Payload
+
+
+@dataclass(slots=True)
+class Wake:
+    """A node's timer rings; stale unless it is the one the node is armed for."""
+
+    node: Node
+
+
+@dataclass(slots=True)
+class Call:
+    """The scenario does something."""
+
+    function: Callable[[], None]
+
+
+class World:
+    """Nodes, the network among them, and the checks; `run_until` lets virtual time pass."""
+
+    def __init__(
+        self,
+        seed: int,
+        topology: Topology,
+        conditions: Conditions = PERFECT,
+        *,
+        parameters: Parameters | None = None,
+        bounds: Bounds | None = None,
+        wire: bool = False,
+        tell_unreachable: bool = False,
+        trace: Trace | None = None,
+    ) -> None:
+        self.seed = seed
+        self.parameters = parameters or Parameters()
+        self.network = Network(topology, self.random("network"), conditions)
+        self.trace = trace or Trace()
+        self.wire = wire
+        self.tell_unreachable = tell_unreachable
+        self.now_us = 0
+        self.nodes: list[Node] = []
+        self.packets: list[int] = []
+        """When each packet was sent by the source's program, by number."""
+        self.checks = Checks(self.nodes, self.parameters, bounds or Bounds.of(self.parameters))
+        self.undecodable = 0
+        self._by_address: dict[int, Node] = {}
+        self._numbers: dict[bytes, int] = {}
+        self._schedule: Schedule[Arrival | Wake | Call] = Schedule()
+        self._schedule.push(MICROSECONDS, Call(self._sweep))
+
+    def random(self, *purpose: object) -> Random:
+        """Make the generator of one entity and purpose; no two share their draws (§4.6)."""
+        return Random("/".join(str(part) for part in (self.seed, *purpose)))
+
+    @property
+    def now(self) -> Instant:
+        """Return the virtual time in seconds."""
+        return seconds(self.now_us)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Return what the checks found so far."""
+        return self.checks.failures
+
+    # What a scenario does.
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        host: Host,
+        views: Callable[[Instant], tuple[View, ...]],
+        *,
+        forwarder: Forwards | None = None,
+        out_degree: int = 0,
+    ) -> Node:
+        """Put a machine somewhere; nothing runs on it before `start`."""
+        place = self.network.topology.attach()
+        endpoint = Endpoint(IPv4Address(FIRST_ADDRESS + place), DEFAULT_PORT)
+        node = Node(name, kind, place, endpoint, host, views, forwarder, out_degree)
+        self.nodes.append(node)
+        self._by_address[int(endpoint.address)] = node
+        return node
+
+    def node(self, name: str) -> Node:
+        """Find a node by its name."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise UsageError(f"no host is called {name!r}")
+
+    def node_at(self, endpoint: Endpoint) -> Node | None:
+        """Find a node by where it receives datagrams."""
+        found = self._by_address.get(int(endpoint.address))
+        return found if found is not None and endpoint.port == DEFAULT_PORT else None
+
+    def at(self, instant: Instant, function: Callable[[], None]) -> None:
+        """Have something done at an instant to come."""
+        self._schedule.push(max(self.now_us, microseconds(instant)), Call(function))
+
+    def start(self, node: Node) -> None:
+        """Switch a machine on."""
+        node.alive = True
+        node.started_us = self.now_us
+        self.tell(node, Start())
+
+    def stop(self, node: Node) -> None:
+        """Ask a host to leave in good order (slide 20)."""
+        if node.alive and node.stopped_us is None:
+            node.stopped_us = self.now_us
+            self.tell(node, Stop())
+
+    def crash(self, node: Node) -> None:
+        """Switch a machine off without a word."""
+        if node.alive:
+            node.crashed = True
+            self._remove(node)
+
+    def subscribe(self, node: Node, record: Interest | None = None) -> None:
+        """Let a program on the machine join a group, or leave it with an empty INCLUDE."""
+        record = record or interest(GROUP)
+        if record.is_none:
+            node.wants.pop(record.group, None)
+        else:
+            node.wants[record.group] = (record, self.now_us)
+        self.tell(node, Subscribe(record))
+
+    def tell(self, node: Node, message: Input) -> None:
+        """Give a machine a local input, if it is on."""
+        if node.alive:
+            self._perform(node, node.host.receive(message, SELF, self.now))
+            self._arm(node)
+
+    def originate(self, node: Node, count: int = 1, group: IpAddress = GROUP) -> None:
+        """Let the program on the source's machine send packets, each with the next number."""
+        view = node.view(self.now)
+        if not node.alive or node.forwarder is None or not view.host:
+            return
+        packets: list[bytes | memoryview] = []
+        for _ in range(count):
+            number = len(self.packets)
+            payload = number.to_bytes(8, "big")
+            packet = wrap_udp(PROGRAM, Endpoint(group, PROGRAM.port), payload)
+            self._numbers[packet] = number
+            self.packets.append(self.now_us)
+            packets.append(packet)
+        outcome = node.forwarder.originate(
+            view.session, view.host, view.tree_version, group, PROGRAM.address, packets, self.now
+        )
+        self._carry_out(node, outcome)
+        self._arm(node)
+
+    # The loop.
+
+    def run_until(self, instant: Instant) -> None:
+        """Let virtual time pass."""
+        until_us = microseconds(instant)
+        pop = self._schedule.pop
+        while (popped := pop(until_us)) is not None:
+            self.now_us, what = popped
+            if type(what) is Arrival:
+                self._arrive(what)
+            elif type(what) is Wake:
+                self._wake(what.node)
+            elif type(what) is Call:
+                what.function()
+        self.now_us = until_us
+
+    def finish(self, expected: Sequence[int] = (), *, strict: bool = False) -> None:
+        """Check the result; `expected` are the numbers of the packets that must have been heard.
+
+        Every one of them if `strict`, else at least one. Whoever has no sound place at this moment
+        is looked at again a little later, since it may be moving. The digest covers the result.
+        """
+        self.checks.heard(self.now_us, self.packets, expected, strict)
+        unsound = self.checks.places(self.now_us)
+        if unsound:
+            self.run_until(self.now + self.checks.bounds.moving)
+            still = {(later.check, later.who) for later in self.checks.places(self.now_us)}
+            self.failures.extend(f for f in unsound if (f.check, f.who) in still)
+        self.checks.sweep(self.now_us)
+        self.checks.remains(self.now_us)
+        for node in self.nodes:
+            self.trace.note(f"{node.name} {len(node.heard)}")
+            if node.alive:
+                self.trace.note(repr(node.views(self.now)))
+
+    def _arrive(self, arrival: Arrival) -> None:
+        node = arrival.receiver
+        if not node.alive:
+            self.network.counts.unheard += 1
+            if self.tell_unreachable:
+                self._bounce(arrival)
+            return
+        self.trace.arrival(self.now_us, arrival.sender, node, arrival.payload)
+        node.received += 1
+        payload = arrival.payload
+        if isinstance(payload, Message):
+            self._perform(node, node.host.receive(payload, arrival.sender.endpoint, self.now))
+        else:
+            self._arrive_bytes(node, arrival.sender.endpoint, payload)
+        self._arm(node)
+
+    def _arrive_bytes(self, node: Node, sender: Endpoint, data: bytes | memoryview) -> None:
+        if len(data) >= HEADER_BYTES and OPTION_AT(data, OPTION_OFFSET)[0] in _DATA_PLANE:
+            if node.forwarder is not None:
+                burst = Burst(data, len(data), sender)
+                self._carry_out(node, node.forwarder.forward(burst, self.now))
+            return
+        try:
+            message = decode(data)
+        except DecodeError:
+            self.undecodable += 1
+            return
+        self._perform(node, node.host.receive(message, sender, self.now))
+
+    def _wake(self, node: Node) -> None:
+        if node.armed_us != self.now_us:
+            return
+        node.armed_us = None
+        if not node.alive:
+            return
+        now = self.now
+        self._perform(node, node.host.wake(now))
+        if node.forwarder is not None and node.alive:
+            outcome, silences = node.forwarder.wake(now)
+            self._carry_out(node, outcome)
+            for silent in silences:
+                self._perform(node, node.host.receive(Silence(silent.since), SELF, now))
+        self._arm(node)
+        self._judge_progress(node)
+
+    def _judge_progress(self, node: Node) -> None:
+        """Stop a host that rings again and again at one instant: time would stand still."""
+        node.spins = node.spins + 1 if node.armed_us == self.now_us else 0
+        if node.spins > MOST_SPINS:
+            alarm = node.host.next_alarm()
+            self.checks.fail("progress", self.now_us, node.name, f"rings without end: {alarm}")
+            self._remove(node)
+
+    def _arm(self, node: Node) -> None:
+        """Arm the node's one timer for the earlier alarm of host and forwarder."""
+        if not node.alive:
+            return
+        alarm = node.host.next_alarm()
+        if node.forwarder is not None:
+            other = node.forwarder.next_alarm()
+            if alarm is None or (other is not None and other[0] < alarm[0]):
+                alarm = other
+        if alarm is None:
+            return
+        at_us = max(microseconds(alarm[0]), self.now_us)
+        # A timer that rings too early finds nothing due and is armed again: cheaper than moving it.
+        if node.armed_us is None or at_us < node.armed_us:
+            node.armed_us = at_us
+            self._schedule.push(at_us, Wake(node))
+
+    def _sweep(self) -> None:
+        self.checks.sweep(self.now_us)
+        self._schedule.push(self.now_us + MICROSECONDS, Call(self._sweep))
+
+    # Carrying out actions.
+
+    def _perform(self, node: Node, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                self.send(node, action.message, action.to)
+            elif isinstance(action, Report):
+                self._report(node, action.event)
+            elif isinstance(action, Install | Withdraw | Replay):
+                self._apply(node, action)
+            else:
+                self.checks.fail("contract", self.now_us, node.name, f"cannot do {action}")
+
+    def send(self, node: Node, message: Message, to: Endpoint) -> None:
+        """Send one control message from a node's address, whatever its host thinks of it."""
+        payload: Payload = message
+        node.sent += 1
+        if self.wire:
+            payload = encode(message)
+            node.sent_bytes += len(payload)
+            self.network.counts.sent_bytes += len(payload)
+        self._transmit(node, to, payload)
+
+    def _transmit(self, node: Node, to: Endpoint, payload: Payload) -> None:
+        receiver = self._by_address.get(int(to.address))
+        if receiver is None or to.port != DEFAULT_PORT:
+            self.network.counts.sent += 1
+            self.network.counts.unheard += 1
+            return
+        for delay_us in self.network.carry(node.place, receiver.place):
+            self._schedule.push(self.now_us + delay_us, Arrival(node, receiver, payload))
+
+    def _apply(self, node: Node, action: Install | Withdraw | Replay) -> None:
+        if node.forwarder is None:
+            self.checks.fail("contract", self.now_us, node.name, "installs but never forwards data")
+            return
+        if isinstance(action, Install):
+            entry = action.entry
+            node.entries[entry.session, entry.origin] = entry
+        elif isinstance(action, Withdraw):
+            node.entries.pop((action.session, action.origin), None)
+        if not isinstance(action, Replay):
+            self._note_links(node)
+            self.checks.after_install(node, self.now_us)
+        self._carry_out(node, node.forwarder.apply(action, self.now))
+
+    def _note_links(self, node: Node) -> None:
+        entry = node.entry
+        if entry is None:
+            node.upstream, node.downstream = (), {}
+            return
+        above = (self.node_at(endpoint) for endpoint in entry.upstream)
+        node.upstream = tuple(found for found in above if found is not None)
+        node.downstream = {
+            int(branch.endpoint.address): self._by_address.get(int(branch.endpoint.address))
+            for branch in entry.downstream
+        }
+
+    def _carry_out(self, node: Node, outcome: Outcome) -> None:
+        for transmit in outcome.transmits:
+            self._transmit_burst(node, transmit)
+        for delivery in outcome.deliveries:
+            data, stride = delivery.data, delivery.stride
+            for at in range(0, len(data), stride):
+                self._deliver(node, bytes(data[at + HEADER_BYTES : at + stride]))
+
+    def _transmit_burst(self, node: Node, transmit: Transmit) -> None:
+        data, stride = transmit.data, transmit.stride
+        self.network.counts.sent_bytes += len(data)
+        node.sent_bytes += len(data)
+        for at in range(0, len(data), stride):
+            self._transmit(node, transmit.to, bytes(data[at : at + stride]))
+
+    def _deliver(self, node: Node, packet: bytes) -> None:
+        number = self._numbers.get(packet)
+        self.checks.after_delivery(node, number, self.now_us)
+        if number is not None:
+            node.heard.add(number)
+        if node.heard_us is None:
+            node.heard_us = self.now_us
+
+    def _report(self, node: Node, event: Event) -> None:
+        self.trace.event(self.now_us, node, event)
+        if isinstance(event, Admitted):
+            if node.admitted_us is None:
+                node.admitted_us = self.now_us
+        elif isinstance(event, ChildAdded):
+            self.checks.after_report(node, self.now_us)
+        elif isinstance(event, PeerViolation):
+            node.violations += 1
+        elif isinstance(event, Left):
+            self._remove(node)
+
+    def _remove(self, node: Node) -> None:
+        node.alive = False
+        node.gone_us = self.now_us
+        node.armed_us = None
+
+    def _bounce(self, arrival: Arrival) -> None:
+        """Let the sender's machine learn by ICMP that nobody listens there (RFC 792)."""
+        back = self.network.carry(arrival.receiver.place, arrival.sender.place)
+        if back:
+            news = Unreachable(arrival.receiver.endpoint)
+            self.at(self.now + seconds(back[0]), lambda: self.tell(arrival.sender, news))
