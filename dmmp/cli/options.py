@@ -1,0 +1,141 @@
+"""What several commands share: their options, and how their values are read.
+
+Reading a value raises `UsageError` with the cure in it; nothing is opened or resolved here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from dmmp.errors import UsageError
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+OUT_DEGREE_LIMIT = 256
+"""Children a host can have, whatever its bandwidth (`Parameters.children`)."""
+
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:bit/s|bit|bps|b)?")
+_FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+
+
+def parse_rate(option: str, text: str) -> float:
+    """Read bits per second with an optional k, M, G or T."""
+    found = _RATE.fullmatch(text.strip())
+    rate = float(found[1]) * _FACTORS[found[2].lower()] if found else 0.0
+    if rate <= 0:
+        raise UsageError(f"{option} {text!r} is no rate; write bits per second, like 8M or 1.5G")
+    return rate
+
+
+def out_degree(bandwidth: str, stream_rate: str, given: int | None) -> int:
+    """Give the number of children: as given, else uplink bandwidth by stream rate (-03 §4.1)."""
+    if given is not None:
+        if not 0 <= given <= OUT_DEGREE_LIMIT:
+            raise UsageError(f"--out-degree {given}: 0 to {OUT_DEGREE_LIMIT}")
+        return given
+    uplink = parse_rate("--bandwidth", bandwidth)
+    stream = parse_rate("--stream-rate", stream_rate)
+    return min(OUT_DEGREE_LIMIT, int(uplink // stream))
+
+
+def _stacked(options: list[Callable[[_Function], _Function]]) -> Callable[[_Function], _Function]:
+    def decorate(function: _Function) -> _Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+common_options = _stacked(
+    [
+        click.option(
+            "--listen",
+            metavar="ADDRESS[:PORT]",
+            help="Where to receive; default: port 47700 if free, else any, on all addresses.",
+        ),
+        click.option("--name", help="Name for `dmmp show`; default: the role."),
+        click.option(
+            "--log-level",
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            default="warning",
+            show_default=True,
+            help="What goes to standard error beside events.",
+        ),
+        click.option("--log-json", is_flag=True, help="Events and log lines as JSON."),
+    ]
+)
+
+host_options = _stacked(
+    [
+        click.option(
+            "--rp",
+            "places",
+            multiple=True,
+            required=True,
+            metavar="HOST[:PORT]",
+            help="A rendezvous point, by name or address; repeat it for several.",
+        ),
+        click.option("--session", required=True, help="The session to take part in."),
+        click.option(
+            "--bandwidth",
+            default="100M",
+            show_default=True,
+            metavar="RATE",
+            help="What the uplink carries, bit/s.",
+        ),
+        click.option(
+            "--stream-rate",
+            default="8M",
+            show_default=True,
+            metavar="RATE",
+            help="What one copy of the streams takes, bit/s.",
+        ),
+        click.option(
+            "--out-degree", type=int, metavar="N", help="Most children, in place of the two rates."
+        ),
+        click.option(
+            "--datapath",
+            type=click.Choice(["auto", "batched", "portable"]),
+            default="auto",
+            show_default=True,
+            help="How datagrams are moved.",
+        ),
+    ]
+)
+
+edge_options = _stacked(
+    [
+        click.option("--tun", metavar="NAME", help="The TUN interface to make; default: dmmp0."),
+        click.option(
+            "--tun-address",
+            multiple=True,
+            metavar="ADDRESS/LENGTH",
+            help="Its address, one for IPv4 and one for IPv6; default: made from the host's id.",
+        ),
+        click.option("--no-routes", is_flag=True, help="Leave the routes of groups alone."),
+        click.option(
+            "--mtu",
+            type=click.IntRange(576, 65507),
+            default=1380,
+            show_default=True,
+            help="Largest IP packet to carry, bytes.",
+        ),
+        click.option(
+            "--interface",
+            metavar="NAME",
+            help="A real interface in place of a TUN; needs no privilege.",
+        ),
+        click.option(
+            "--group",
+            "groups",
+            multiple=True,
+            metavar="GROUP[:PORT]",
+            help="A group to carry with --interface; repeat it for several.",
+        ),
+    ]
+)

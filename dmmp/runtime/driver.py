@@ -1,0 +1,324 @@
+"""The asyncio driver: one host, one forwarder, one socket, one edge, one timer (§4.4).
+
+It tells data from control by the option at its fixed offset, hands bursts to the forwarder and
+messages to the host, and carries out what they want. It decides nothing about the protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from dmmp.actions import Action, Install, Replay, Report, Send, Withdraw
+from dmmp.errors import DecodeError
+from dmmp.events import Event, Left, Refused, Registered
+from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
+from dmmp.interest import Interest
+from dmmp.messages import decode, encode
+from dmmp.messages.header import OPTION_OFFSET
+from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe
+from dmmp.messages.options import Option
+from dmmp.roles.role import Host
+from dmmp.runtime.sockets import DatagramSocket
+from dmmp.types import NO_HOST, NO_SESSION, SELF, HostId, Instant, IpAddress, SessionId
+
+GOODBYE = 1.0
+"""Seconds a host may take to leave in good order."""
+
+SHORTEST_SLEEP = 0.001
+"""Alarms closer together than this share one wake."""
+
+_LAST_DATA_OPTION = Option.HEARTBEAT
+_DATA_END = OPTION_OFFSET + 2
+_log = logging.getLogger(__name__)
+
+
+class DataPlane(Protocol):
+    """The forwarder, as the driver uses it."""
+
+    def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
+        """Carry out a role's wish."""
+
+    def forward(self, burst: Burst, now: Instant) -> Outcome:
+        """Take data from the network."""
+
+    def originate(
+        self,
+        session: SessionId,
+        host: HostId,
+        tree_version: int,
+        group: IpAddress,
+        source: IpAddress,
+        packets: Sequence[bytes | memoryview],
+        now: Instant,
+    ) -> Outcome:
+        """Take IP packets of this host's programs."""
+
+    def wake(self, now: Instant) -> tuple[Outcome, list[Silent]]:
+        """Do what is due."""
+
+    def next_alarm(self) -> tuple[Instant, str] | None:
+        """Tell when to wake it."""
+
+
+class Edge(Protocol):
+    """Where the host's programs are: a TUN or an interface."""
+
+    def start(self, driver: Driver) -> None:
+        """Begin to read; give packets to `driver.originate`, wishes to `driver.subscribe`."""
+
+    def deliver(self, deliveries: list[Delivery]) -> None:
+        """Hand data to the programs."""
+
+    def registered(self, session: SessionId, host: HostId) -> None:
+        """Learn the host's identity, for addresses made from it."""
+
+    def wake(self, now: Instant) -> None:
+        """Do what is due."""
+
+    def next_alarm(self) -> tuple[Instant, str] | None:
+        """Tell when to wake it."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class Driver:
+    """Runs one host until it is stopped; see the module's docstring."""
+
+    def __init__(
+        self,
+        host: Host,
+        socket: DatagramSocket,
+        forwarder: DataPlane | None = None,
+        edge: Edge | None = None,
+        clock: Callable[[], Instant] = time.monotonic,
+    ) -> None:
+        self.host = host
+        self.socket = socket
+        self.forwarder = forwarder
+        self.edge = edge
+        self.clock = clock
+        self.counters = {"control_received": 0, "control_sent": 0, "malformed": 0}
+        self.counters |= {"no_forwarder": 0, "not_registered": 0, "unsent": 0}
+        self.session: SessionId = NO_SESSION
+        self.host_id: HostId = NO_HOST
+        self.tree_version = 0
+        self.refused: str | None = None
+        self._report: Callable[[Event], None] = lambda event: None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: Instant = float("inf")
+        self._ended = asyncio.Event()
+        self._left = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    async def run(self) -> None:
+        """Run until `stop`, a refusal or a failure; leave in good order and close everything."""
+        reader = asyncio.ensure_future(self._read())
+        reader.add_done_callback(self._reader_done)
+        try:
+            self.local(Start())
+            if self.edge is not None:
+                self.edge.start(self)
+            self.rearm()
+            await self._ended.wait()
+            if self._failure is None and self.refused is None:
+                await self._leave()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            reader.cancel()
+            if self.edge is not None:
+                self.edge.close()
+            self.socket.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def on_event(self, report: Callable[[Event], None]) -> None:
+        """Have `report` called with every event of the host."""
+        self._report = report
+
+    def stop(self) -> None:
+        """Ask `run` to leave and return; a second time, to return without leaving."""
+        if self._ended.is_set():
+            self._left.set()
+        self._ended.set()
+
+    def fail(self, failure: BaseException) -> None:
+        """End `run` with an exception: something in this program, not in a peer, went wrong."""
+        self._failure = self._failure or failure
+        self._ended.set()
+        self._left.set()
+
+    async def _leave(self) -> None:
+        self.local(Stop())
+        if self.forwarder is None:
+            # A rendezvous point keeps soft state only; nobody waits for it (Decision 21).
+            return
+        try:
+            await asyncio.wait_for(self._left.wait(), GOODBYE)
+        except TimeoutError:
+            _log.info("nobody answered our leaving within %.0f s", GOODBYE)
+
+    async def _read(self) -> None:
+        receive = self.socket.receive
+        while bursts := await receive():
+            self.take(bursts)
+
+    def _reader_done(self, reader: asyncio.Future[None]) -> None:
+        if not reader.cancelled() and (failure := reader.exception()) is not None:
+            self.fail(failure)
+
+    def take(self, bursts: Iterable[Burst]) -> None:
+        """Take what the network brought."""
+        now = self.clock()
+        transmits: list[Transmit] = []
+        deliveries: list[Delivery] = []
+        for burst in bursts:
+            if self.forwarder is not None and _is_data(burst):
+                outcome = self.forwarder.forward(burst, now)
+                transmits += outcome.transmits
+                deliveries += outcome.deliveries
+                continue
+            for segment in _segments(burst):
+                self._take_one(segment, now)
+        self._out(transmits, deliveries)
+        self.rearm()
+
+    def _take_one(self, segment: Burst, now: Instant) -> None:
+        if _is_data(segment):
+            if self.forwarder is None:
+                self.counters["no_forwarder"] += 1
+            else:
+                self.carry_out(self.forwarder.forward(segment, now))
+            return
+        try:
+            message = decode(segment.data)
+        except DecodeError as error:
+            self.counters["malformed"] += 1
+            _log.debug("from %s: %s", segment.sender, error)
+            return
+        self.counters["control_received"] += 1
+        self._perform(self.host.receive(message, segment.sender, now), now)
+
+    def local(self, message: LocalMessage) -> None:
+        """Give the host an input of its own machine, and carry out what it wants."""
+        now = self.clock()
+        self._perform(self.host.receive(message, SELF, now), now)
+        self.rearm()
+
+    def subscribe(self, interest: Interest) -> None:
+        """Tell the host what its programs want of a group now."""
+        self.local(Subscribe(interest))
+
+    def originate(
+        self, group: IpAddress, source: IpAddress, packets: Sequence[bytes | memoryview]
+    ) -> None:
+        """Send IP packets of this host's programs into the overlay."""
+        if self.forwarder is None or self.host_id == NO_HOST:
+            self.counters["not_registered"] += len(packets)
+            return
+        outcome = self.forwarder.originate(
+            self.session, self.host_id, self.tree_version, group, source, packets, self.clock()
+        )
+        self.carry_out(outcome)
+        self.rearm()
+
+    def carry_out(self, outcome: Outcome) -> None:
+        """Send and deliver what the forwarder wants."""
+        self._out(outcome.transmits, outcome.deliveries)
+
+    def _out(self, transmits: list[Transmit], deliveries: list[Delivery]) -> None:
+        if transmits:
+            self.socket.send(transmits)
+        if deliveries and self.edge is not None:
+            self.edge.deliver(deliveries)
+
+    def _perform(self, actions: Iterable[Action], now: Instant) -> None:
+        """Carry out a role's actions in their order."""
+        for action in actions:
+            match action:
+                case Send(message, to):
+                    datagram = encode(message)
+                    self.counters["control_sent"] += 1
+                    self.socket.send((Transmit(datagram, len(datagram), to),))
+                case Install() | Withdraw() | Replay():
+                    if isinstance(action, Install) and not action.entry.upstream:
+                        self.tree_version = action.entry.tree_version
+                    if self.forwarder is not None:
+                        self.carry_out(self.forwarder.apply(action, now))
+                case Report(event):
+                    self._on_event(event)
+                case _:
+                    raise AssertionError(f"{action} is for EndHost alone")
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Registered(session, host, _):
+                self.session, self.host_id = session, host
+                if self.edge is not None:
+                    self.edge.registered(session, host)
+            case Refused(reason) if self.host_id == NO_HOST:
+                # Later ones cost no data: the rendezvous point is off its path (Decision 21).
+                self.refused = reason
+                self._ended.set()
+                return
+            case Left():
+                self._left.set()
+                self._ended.set()
+        self._report(event)
+
+    def rearm(self) -> None:
+        """Set the one timer to the earliest alarm there is."""
+        earliest = float("inf")
+        for owner in (self.host, self.forwarder, self.edge):
+            if owner is not None and (alarm := owner.next_alarm()) is not None:
+                earliest = min(earliest, alarm[0])
+        if earliest >= self._timer_at:
+            # The timer fires early at worst, and spurious wakes are harmless (§4.4).
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay = max(SHORTEST_SLEEP, earliest - self.clock())
+        self._timer_at = earliest
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, float("inf")
+        try:
+            self.wake(self.clock())
+        except Exception as failure:
+            self.fail(failure)
+
+    def wake(self, now: Instant) -> None:
+        """Do what is due, and set the timer for what is next."""
+        if self.forwarder is not None:
+            outcome, silences = self.forwarder.wake(now)
+            self.carry_out(outcome)
+            for silent in silences:
+                self._perform(self.host.receive(Silence(silent.since), SELF, now), now)
+        self._perform(self.host.wake(now), now)
+        if self.edge is not None:
+            self.edge.wake(now)
+        self.rearm()
+
+
+def _is_data(burst: Burst) -> bool:
+    """Tell whether every segment is data or a heartbeat, by the option alone (Decision 4)."""
+    data, stride = burst.data, burst.stride
+    if len(data) < _DATA_END:
+        return False
+    if len(data) <= stride:
+        return data[OPTION_OFFSET] == 0 and data[OPTION_OFFSET + 1] <= _LAST_DATA_OPTION
+    high, low = data[OPTION_OFFSET::stride], data[OPTION_OFFSET + 1 :: stride]
+    return not any(high) and max(low) <= _LAST_DATA_OPTION
+
+
+def _segments(burst: Burst) -> Iterable[Burst]:
+    data, stride, sender = burst
+    if len(data) <= stride:
+        return (burst,)
+    return [Burst(data[at : at + stride], stride, sender) for at in range(0, len(data), stride)]

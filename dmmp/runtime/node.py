@@ -1,0 +1,306 @@
+"""A whole node: puts host, forwarder, socket, edge, driver and control socket together and runs it.
+
+What can be wrong with the user's wishes shows here, as `UsageError`, before anything is announced.
+How a node behaves is in the roles; how it shows itself, in `observe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from dmmp.errors import UsageError
+from dmmp.events import Event, PeerViolation, Registered, Waiting
+from dmmp.forwarding.forwarder import Forwarder
+from dmmp.parameters import Parameters
+from dmmp.roles.end_host import EndHost
+from dmmp.roles.rendezvous_point import RendezvousPoint
+from dmmp.roles.standing import HostSetup
+from dmmp.runtime import observe
+from dmmp.runtime.control import ControlServer, claim
+from dmmp.runtime.driver import Driver, Edge
+from dmmp.runtime.gateway import Gateway
+from dmmp.runtime.groups import Group
+from dmmp.runtime.interface import Interface
+from dmmp.runtime.locate import Place, locate
+from dmmp.runtime.sockets import DatagramSocket, open_socket
+from dmmp.runtime.traffic import traffic_document
+from dmmp.runtime.tun_addresses import TunAddresses
+from dmmp.tun.device import DEFAULT_MTU, Tun
+from dmmp.types import Endpoint
+
+FIRST_REMINDER = 3.0
+"""Seconds after which a node says again what it waits for; each time twice as long."""
+
+LONGEST_REMINDER = 60.0
+
+SESSION_NAME_LIMIT_BYTES = 64
+"""Longest session name that a Subscription Request carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """What the user wants of a node, checked one by one; `kind` as `EndHost` has it."""
+
+    kind: str
+    session: str
+    places: tuple[Place, ...]
+    out_degree: int
+    listen: Endpoint | None = None
+    name: str | None = None
+    tun: str | None = None
+    tun_addresses: TunAddresses | None = None
+    routes: bool = True
+    mtu: int = DEFAULT_MTU
+    interface: str | None = None
+    groups: tuple[Group, ...] = ()
+    datapath: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class RendezvousOptions:
+    """What the user wants of a rendezvous point."""
+
+    sessions: tuple[str, ...]
+    listen: Endpoint | None = None
+    name: str | None = None
+    index: int = 0
+
+
+def check_session(name: str) -> str:
+    """Give the name back if a session can be called so, or raise `UsageError`."""
+    if not name or len(name.encode()) > SESSION_NAME_LIMIT_BYTES or not name.isprintable():
+        raise UsageError(
+            f"--session {name!r}: 1 to {SESSION_NAME_LIMIT_BYTES} bytes of printable text"
+        )
+    return name
+
+
+def run(main: Any) -> int:
+    """Run a node's coroutine, on uvloop if it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return int(asyncio.run(main))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return int(runner.run(main))
+
+
+async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
+    """Run a source, member or super node until it is stopped; give the exit code."""
+    started = time.monotonic()
+    name, listening = claim(options.name, options.kind)
+    control = ControlServer(listening, lambda: {"name": name, "kind": options.kind})
+    edge: Edge | None = None
+    socket: DatagramSocket | None = None
+    stop = Stop()
+    try:
+        edge = _edge(options)
+        socket = await open_socket(options.listen, options.datapath)
+        points = await stop.unless_stopped(
+            locate(options.places, options.session, lambda reason: lines.say(f"waiting: {reason}"))
+        )
+        if points is None:
+            return 0
+        host = _host(options, name, points)
+        driver = Driver(host, socket, Forwarder(Parameters()), edge)
+        control = ControlServer(
+            listening, lambda: host_document(options, name, points, started, host, driver)
+        )
+        news = News(lines, points, lambda: _ready(options, name, driver))
+        driver.on_event(news)
+        stop.driver = driver
+        await control.start()
+        edge = socket = None
+        with news:
+            await driver.run()
+    finally:
+        control.close()
+        for opened in (edge, socket):
+            if opened is not None:
+                opened.close()
+    if driver.refused is not None:
+        raise UsageError(f"{driver.refused}; check --session and --rp")
+    return 0
+
+
+def _host(options: NodeOptions, name: str, points: tuple[Endpoint, ...]) -> EndHost:
+    seed = random.SystemRandom()
+    setup = HostSetup(
+        session_name=options.session,
+        rendezvous_points=points,
+        out_degree=options.out_degree,
+        instance=seed.getrandbits(64),
+        name=name,
+        relay_only=options.kind == "super-node",
+    )
+    return EndHost(options.kind, setup, Parameters(), random.Random(seed.getrandbits(64)))
+
+
+class News:
+    """Says what happens, when the host is ready, and again and again what it waits for."""
+
+    def __init__(
+        self,
+        lines: observe.EventLines,
+        points: tuple[Endpoint, ...],
+        ready: Callable[[], str],
+    ) -> None:
+        where = ", ".join(str(point) for point in points)
+        self._lines = lines
+        self._ready: Callable[[], str] | None = ready
+        self._missing = f"no answer yet from the rendezvous point at {where}"
+        self._pause = FIRST_REMINDER
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        self._remind_later()
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the host."""
+        self._lines(event)
+        if isinstance(event, Waiting):
+            self._missing, self._pause = event.reason, FIRST_REMINDER
+            self._stop()
+            self._remind_later()
+        elif not isinstance(event, PeerViolation):
+            self._stop()
+        if isinstance(event, Registered) and self._ready is not None:
+            self._lines.say(self._ready(), "Ready")
+            self._ready = None
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _remind_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._remind)
+        self._pause = min(2 * self._pause, LONGEST_REMINDER)
+
+    def _remind(self) -> None:
+        self._lines.say(f"still waiting: {self._missing}", "Waiting", reason=self._missing)
+        self._remind_later()
+
+
+def _ready(options: NodeOptions, name: str, driver: Driver) -> str:
+    where = ""
+    if isinstance(driver.edge, Gateway):
+        addresses = ", ".join(str(each) for each in driver.edge.addresses or () if each)
+        where = f", TUN {driver.edge.device.name} ({addresses})"
+    elif isinstance(driver.edge, Interface):
+        groups = ", ".join(str(group) for group in options.groups)
+        where = f", {options.interface} for {groups}"
+    return (
+        f"ready: {options.kind} {name!r} of session {options.session!r} "
+        f"on {driver.socket.local}{where}"
+    )
+
+
+def _edge(options: NodeOptions) -> Edge | None:
+    if options.kind == "super-node":
+        return None
+    is_source = options.kind == "source"
+    if options.interface is not None:
+        return Interface(options.interface, options.groups, reads=is_source)
+    device = Tun.open(options.tun or "dmmp0", options.mtu)
+    try:
+        return Gateway(device, options.tun_addresses, options.routes, is_source, time.monotonic)
+    except UsageError:
+        device.close()
+        raise
+
+
+def host_document(
+    options: NodeOptions,
+    name: str,
+    points: tuple[Endpoint, ...],
+    started: float,
+    host: EndHost,
+    driver: Driver,
+) -> observe.Document:
+    """Make the document of `dmmp show` for a host."""
+    now = driver.clock()
+    document = observe.base_document(name, options.kind, driver.socket.local, started, now)
+    document["rendezvous_points"] = [str(point) for point in points]
+    document |= observe.view_document(host.view(now))
+    document |= traffic_document(driver)
+    return document
+
+
+async def run_rendezvous_point(options: RendezvousOptions, lines: observe.EventLines) -> int:
+    """Run a rendezvous point until it is stopped; give the exit code."""
+    started = time.monotonic()
+    name, listening = claim(options.name, "rp")
+    control = ControlServer(listening, lambda: {"name": name, "kind": "rp"})
+    stop = Stop()
+    try:
+        socket = await open_socket(options.listen, "portable")
+        seed = random.SystemRandom().getrandbits(64)
+        host = RendezvousPoint(
+            options.sessions, Parameters(), random.Random(seed), index=options.index
+        )
+        driver = Driver(host, socket)
+        driver.on_event(lines)
+        control = ControlServer(listening, lambda: rendezvous_document(name, started, host, driver))
+        stop.driver = driver
+        await control.start()
+        sessions = ", ".join(repr(session) for session in options.sessions)
+        lines.say(f"ready: rendezvous point {name!r} of {sessions} on {socket.local}", "Ready")
+        await driver.run()
+    finally:
+        control.close()
+    return 0
+
+
+def rendezvous_document(
+    name: str, started: float, host: RendezvousPoint, driver: Driver
+) -> observe.Document:
+    """Make the document of `dmmp show` for a rendezvous point."""
+    now = driver.clock()
+    document = observe.base_document(name, "rp", driver.socket.local, started, now)
+    sessions = [observe.view_document(view) for view in host.views(now)]
+    # A rendezvous point has no place in a tree; the fields every node has say so.
+    document |= {"role": "rendezvous point", "node_id": None, "parent": None, "depth": None}
+    document |= {"session": sessions[0]["session"] if sessions else None, "children": []}
+    document |= {"super_node": None, "groups": [], "backup": [], "sessions": sessions}
+    document |= traffic_document(driver)
+    return document
+
+
+class Stop:
+    """SIGTERM and SIGINT: the first leaves in good order, the second at once."""
+
+    def __init__(self) -> None:
+        self.driver: Driver | None = None
+        self._asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError, NotImplementedError, RuntimeError):
+                # Not in the main thread, as in tests: then signals are not ours to take.
+                loop.add_signal_handler(number, self._on_signal)
+
+    def _on_signal(self) -> None:
+        self._asked.set()
+        if self.driver is not None:
+            self.driver.stop()
+
+    async def unless_stopped(self, task: Any) -> Any:
+        """Await a coroutine; None if we are stopped before it ends."""
+        working = asyncio.ensure_future(task)
+        stopped = asyncio.ensure_future(self._asked.wait())
+        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if working.done():
+            return working.result()
+        working.cancel()
+        return None

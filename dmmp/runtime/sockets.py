@@ -1,0 +1,391 @@
+"""Datagram sockets that take and give bursts; here the portable one, on asyncio-dgram.
+
+asyncio-dgram waits and sends late; once a datagram has come, the socket itself is drained, because
+a trip through the event loop for every datagram costs ten times the datagram (architecture §3).
+Consecutive datagrams of one sender and size become one burst, never by waiting (§4.8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Protocol, cast
+
+import asyncio_dgram
+from asyncio_dgram.aio import DatagramServer
+from asyncio_dgram.aio import Protocol as StreamProtocol
+
+from dmmp.errors import UsageError
+from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.types import DEFAULT_PORT, Endpoint
+
+RECEIVE_BUDGET = 64
+"""Datagrams taken in one `receive`: then timers, control and the TUN have their turn."""
+
+QUEUE_LIMIT = 256
+"""Datagrams that may wait between the event loop and `receive`; more are dropped and counted."""
+
+BACKLOG_LIMIT_BYTES = 1 << 20
+"""Bytes that may wait for a full socket; more are dropped and counted as `queue_full`."""
+
+BUFFER_BYTES = 4 << 20
+"""Socket buffers: the default of some 200 KiB loses bursts, more only adds delay (measured)."""
+
+ENDPOINT_CACHE_LIMIT = 4096
+MAXIMUM_DATAGRAM_BYTES = 65535
+_log = logging.getLogger(__name__)
+_DRAIN_BYTES = 4 * 65536
+_SO_SNDBUFFORCE = 32
+_SO_RCVBUFFORCE = 33
+
+Address = tuple[Any, ...]
+
+
+class DatagramSocket(Protocol):
+    """What a driver needs of a socket; one endpoint, bursts both ways."""
+
+    local: Endpoint
+    counters: dict[str, int]
+
+    async def receive(self) -> list[Burst]:
+        """Wait for datagrams and take those that are there, in order; [] once it is closed."""
+
+    def send(self, transmits: Iterable[Transmit]) -> None:
+        """Send in order without waiting; what finds no room is dropped and counted."""
+
+    def close(self) -> None:
+        """Close it; a waiting `receive` returns."""
+
+
+class Addresses:
+    """Converts between kernel addresses and `Endpoint`s, and remembers: both are slow to make."""
+
+    def __init__(self, family: int) -> None:
+        self._family = family
+        self._endpoints: dict[Address, Endpoint] = {}
+        self._addresses: dict[Endpoint, Address | None] = {}
+
+    def endpoint(self, address: Address) -> Endpoint:
+        """Give the endpoint of a kernel address; IPv4-mapped ones become IPv4."""
+        found = self._endpoints.get(address)
+        if found is None:
+            if len(self._endpoints) >= ENDPOINT_CACHE_LIMIT:
+                self._endpoints.clear()
+            found = self._endpoints[address] = endpoint_of(address)
+        return found
+
+    def address(self, endpoint: Endpoint) -> Address | None:
+        """Give the kernel address of an endpoint; None if this socket's family cannot reach it."""
+        try:
+            return self._addresses[endpoint]
+        except KeyError:
+            pass
+        if len(self._addresses) >= ENDPOINT_CACHE_LIMIT:
+            self._addresses.clear()
+        made: Address | None
+        if self._family == socket.AF_INET6:
+            mapped = "::ffff:" if endpoint.address.version == 4 else ""
+            made = (f"{mapped}{endpoint.address}", endpoint.port, 0, 0)
+        else:
+            made = None
+            if endpoint.address.version == 4:
+                made = (str(endpoint.address), endpoint.port)
+        self._addresses[endpoint] = made
+        return made
+
+
+def endpoint_of(address: Address) -> Endpoint:
+    """Make the endpoint of a kernel address, without zone, IPv4-mapped ones as IPv4."""
+    found: IPv4Address | IPv6Address = ip_address(str(address[0]).partition("%")[0])
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return Endpoint(found, address[1])
+
+
+class Collector:
+    """Lays datagrams back to back in one reused buffer and cuts it into bursts (§4.8.4)."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._buffer = memoryview(bytearray(_DRAIN_BYTES))
+        self._runs: list[tuple[int, int, int, Address]] = []
+        self._start = self._end = self._stride = 0
+        self._sender: Address = ()
+        self._open = False
+
+    @property
+    def room(self) -> memoryview | None:
+        """Where the next datagram goes; None when a largest one would not fit any more."""
+        if _DRAIN_BYTES - self._end < MAXIMUM_DATAGRAM_BYTES:
+            return None
+        return self._buffer[self._end :]
+
+    def add(self, size: int, stride: int, sender: Address) -> None:
+        """Note that `size` bytes of `sender`, datagrams `stride` apart, now lie in `room`."""
+        end = self._end + size
+        if not (
+            self._open
+            and stride == self._stride
+            and sender == self._sender
+            and end - self._start <= MAXIMUM_BURST_BYTES
+            and end - self._start <= stride * MAXIMUM_SEGMENTS
+        ):
+            joins = self._open and sender == self._sender and size == stride < self._stride
+            fits = end - self._start <= min(MAXIMUM_BURST_BYTES, self._stride * MAXIMUM_SEGMENTS)
+            if joins and fits:
+                # Only the last segment of a burst may be shorter.
+                self._end = end
+                self._open = False
+                return
+            self._close()
+            self._start, self._stride, self._sender = self._end, stride, sender
+        self._end = end
+        # A last segment that is shorter ends its run; so does an empty datagram.
+        self._open = stride > 0 and size % stride == 0
+
+    def take(self) -> list[Burst]:
+        """Give the bursts and start anew; they share one copy of the buffer."""
+        self._close()
+        data = memoryview(bytes(self._buffer[: self._end]))
+        endpoint = self._addresses.endpoint
+        bursts = [
+            Burst(data[start:end], stride, endpoint(sender))
+            for start, end, stride, sender in self._runs
+        ]
+        self._runs.clear()
+        self._start = self._end = self._stride = 0
+        self._sender, self._open = (), False
+        return bursts
+
+    def _close(self) -> None:
+        if self._sender:
+            self._runs.append((self._start, self._end, self._stride, self._sender))
+
+
+def bind(listen: Endpoint | None) -> socket.socket:
+    """Open and bind a UDP socket, or raise `UsageError` with the cure.
+
+    None is "the usual port if it is free, else any", on IPv6 and IPv4 alike where the kernel can.
+    An IPv6 wildcard takes IPv4 too.
+    """
+    if listen is not None:
+        return _bound(listen)
+    for port in (DEFAULT_PORT, 0):
+        for wildcard in ("::", "0.0.0.0"):
+            try:
+                return _bound(Endpoint(ip_address(wildcard), port))
+            except UsageError as error:
+                failure = error
+    raise failure
+
+
+def _bound(listen: Endpoint) -> socket.socket:
+    version6 = listen.address.version == 6
+    try:
+        made = socket.socket(socket.AF_INET6 if version6 else socket.AF_INET, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise UsageError(f"--listen {listen}: {error.strerror}; use an IPv4 address") from None
+    try:
+        made.setblocking(False)
+        if version6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        _enlarge(made)
+        made.bind((str(listen.address), listen.port))
+    except OSError as error:
+        made.close()
+        raise UsageError(_why_not(listen, error)) from None
+    return made
+
+
+def _why_not(listen: Endpoint, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"--listen {listen}: port {listen.port} is taken; choose another with --listen, "
+            f"or find its owner with: ss -lunp sport = :{listen.port}"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--listen {listen}: not an address of this machine; see: ip address"
+    if error.errno == errno.EACCES:
+        return f"--listen {listen}: ports below 1024 need root; choose a higher one"
+    return f"--listen {listen}: {error.strerror}"
+
+
+def _enlarge(opened: socket.socket) -> None:
+    for forced, plain in (
+        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
+        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
+    ):
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        except OSError:
+            # Without CAP_NET_ADMIN the kernel gives up to net.core.rmem_max; `doctor` tells.
+            opened.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+
+
+def new_counters() -> dict[str, int]:
+    """Make the counters of a socket; those of what was not sent are named by the reason."""
+    names = ("queue_full", "unreachable", "too_big", "send_failed")
+    return dict.fromkeys((*names, "receive_queue_full", "network_errors"), 0)
+
+
+def count_failure(counters: dict[str, int], error: OSError) -> None:
+    """Count a datagram that the kernel refused."""
+    if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED):
+        counters["unreachable"] += 1
+    elif error.errno == errno.EMSGSIZE:
+        counters["too_big"] += 1
+    else:
+        counters["send_failed"] += 1
+
+
+class _BoundedQueue(asyncio.Queue[Any]):
+    """An asyncio queue that drops instead of growing: asyncio-dgram's own has no bound."""
+
+    def __init__(self, limit: int, counters: dict[str, int], reason: str) -> None:
+        super().__init__(limit)
+        self._counters = counters
+        self._reason = reason
+
+    def put_nowait(self, item: Any) -> None:
+        if self.full():
+            self._counters[self._reason] += 1
+            return
+        super().put_nowait(item)
+
+
+class PortableSocket:
+    """The `DatagramSocket` for every system: asyncio-dgram and plain socket calls."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self.local = endpoint_of(opened.getsockname())
+        self.counters = new_counters()
+        self._addresses = Addresses(opened.family)
+        self._collector = Collector(self._addresses)
+        self._congested = False
+        self._closed = False
+
+    @classmethod
+    async def attach(cls, opened: socket.socket) -> PortableSocket:
+        """Take a bound socket into the running event loop."""
+        made = cls(opened)
+        await made._attach()
+        return made
+
+    async def _attach(self) -> None:
+        self._received = _BoundedQueue(QUEUE_LIMIT, self.counters, "receive_queue_full")
+        errors = _BoundedQueue(QUEUE_LIMIT, self.counters, "network_errors")
+        drained = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        transport: Any
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: StreamProtocol(self._received, errors, drained), sock=self._socket
+        )
+        self._transport = transport
+        # asyncio would allocate 256 KiB for every datagram.
+        if hasattr(transport, "max_size"):
+            self._transport.max_size = MAXIMUM_DATAGRAM_BYTES
+        self._stream = DatagramServer(transport, self._received, errors, drained)
+
+    async def receive(self) -> list[Burst]:
+        """Wait for datagrams and take those that are there, in order; [] once it is closed."""
+        while not self._closed:
+            try:
+                data, address = await self._stream.recv()
+            except asyncio_dgram.TransportClosed:
+                break
+            except OSError:
+                # An ICMP error about some peer, told at the next call: no reason to stop hearing.
+                self.counters["network_errors"] += 1
+                continue
+            return self._drain(data, cast(Address, address))
+        return []
+
+    def _drain(self, data: bytes, address: Address) -> list[Burst]:
+        if self._received.empty():
+            more = self._receive_directly()
+            if more is None:
+                return [Burst(data, len(data), self._addresses.endpoint(address))]
+            return self._prepend([(data, address)], more)
+        queued = [(data, address)]
+        while not self._received.empty():
+            data, address = self._received.get_nowait()
+            if data is not None:
+                queued.append((data, address))
+        return self._prepend(queued, self._receive_directly() or [])
+
+    def _prepend(self, queued: list[tuple[bytes, Address]], more: list[Burst]) -> list[Burst]:
+        endpoint = self._addresses.endpoint
+        return [Burst(data, len(data), endpoint(address)) for data, address in queued] + more
+
+    def _receive_directly(self) -> list[Burst] | None:
+        receive_into, collector = self._socket.recvfrom_into, self._collector
+        count = 0
+        try:
+            while count < RECEIVE_BUDGET and (room := collector.room) is not None:
+                size, address = receive_into(room)
+                collector.add(size, size, address)
+                count += 1
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.counters["network_errors"] += 1
+        return collector.take() if count else None
+
+    def send(self, transmits: Iterable[Transmit]) -> None:
+        """Send in order without waiting; what finds no room is dropped and counted."""
+        if self._congested:
+            self._congested = self._transport.get_write_buffer_size() > 0
+        for data, stride, to in transmits:
+            address = self._addresses.address(to)
+            if address is None:
+                self.counters["unreachable"] += 1
+            elif len(data) <= stride:
+                self._send_one(data, address)
+            else:
+                view = memoryview(data)
+                for at in range(0, len(view), stride):
+                    self._send_one(view[at : at + stride], address)
+
+    def _send_one(self, data: bytes | memoryview, address: Address) -> None:
+        if not self._congested:
+            try:
+                self._socket.sendto(data, address)
+                return
+            except BlockingIOError:
+                self._congested = True
+            except OSError as error:
+                count_failure(self.counters, error)
+                return
+        if self._transport.get_write_buffer_size() + len(data) > BACKLOG_LIMIT_BYTES:
+            self.counters["queue_full"] += 1
+        else:
+            self._transport.sendto(bytes(data), address)
+
+    def close(self) -> None:
+        """Close it; a waiting `receive` returns."""
+        if not self._closed:
+            self._closed = True
+            self._transport.close()
+
+
+async def open_socket(listen: Endpoint | None, datapath: str = "auto") -> DatagramSocket:
+    """Open the socket of a node: batched where the kernel can, unless told otherwise."""
+    opened = bind(listen)
+    if datapath != "portable":
+        from dmmp.runtime.linux import BatchedSocket
+
+        try:
+            return BatchedSocket(opened)
+        except OSError as error:
+            if datapath == "batched":
+                opened.close()
+                raise UsageError(
+                    f"--datapath batched: this kernel cannot ({error.strerror}); leave it out"
+                ) from None
+            _log.info("no batched datapath here (%s), the portable one is used", error.strerror)
+    return await PortableSocket.attach(opened)
