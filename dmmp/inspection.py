@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import construct
-
 from dmmp.captures import Captured, packets_of_capture
 from dmmp.errors import DecodeError
 from dmmp.messages import REGISTRY, decode
@@ -23,6 +21,7 @@ from dmmp.messages.wiretypes import (
     Address,
     Choice,
     Counted,
+    Integer,
     Octets,
     Record,
     Text,
@@ -173,7 +172,7 @@ def _named_header(row: Row, cls: type[Message] | None) -> Row:
 def _walk(data: bytes, at: int, path: str, field: WireField) -> Iterator[Row]:
     """Yield the rows of one field; raise `_Short` where the bytes end."""
     kind, doc = field.type, field.doc
-    if isinstance(kind, (construct.FormatField, Choice)):
+    if isinstance(kind, (Integer, Choice)):
         size = (kind.integer if isinstance(kind, Choice) else kind).length
         number = int.from_bytes(_take(data, at, size), "big")
         yield _row(data, at, size, path, _number(number, field), doc)

@@ -155,6 +155,12 @@ def _bootstrap() -> list[tuple[str, Message]]:
                 refused=(S2.host, S3.host),
             ),
         ),
+    ]
+
+
+def _registered() -> list[tuple[str, Message]]:
+    rp = HostRecord()
+    return [
         (
             "an id and two super nodes",
             PingRpResponse(
@@ -298,6 +304,11 @@ def _liveness() -> list[tuple[str, Message]]:
             "you are no child of mine",
             RefreshResponse(**_control(M5, 0x5EED0032), status=Status.UNKNOWN_HOST, sender=M5),
         ),
+    ]
+
+
+def _probes_and_reports() -> list[tuple[str, Message]]:
+    return [
         ("how far are you", ProbeRequest(**_control(M6, 0x5EED0033), timestamp=1_234_567_890)),
         (
             "padded to measure the path",
@@ -415,9 +426,11 @@ def examples() -> list[tuple[str, Message]]:
     return [
         *_data(),
         *_bootstrap(),
+        *_registered(),
         *_joining(),
         *_mesh(),
         *_liveness(),
+        *_probes_and_reports(),
         *_leaving(),
         *_promotion(),
     ]

@@ -6,7 +6,7 @@ wire type. What is drawn can be encoded and comes back equal from `decode` (Deci
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -89,7 +89,7 @@ def field_values(field: WireField) -> st.SearchStrategy[Any]:
     return st.one_of(named(field.names), values(field.type))
 
 
-def named(names: type[IntEnum] | type[IntFlag]) -> st.SearchStrategy[int]:
+def named(names: type[IntEnum]) -> st.SearchStrategy[int]:
     """Draw a value that has a name."""
     return st.sampled_from([int(member) for member in names])
 

@@ -99,7 +99,7 @@ def _fixed(kind: construct.Construct, first: int = 0) -> _Fixed | None:
     if isinstance(kind, construct.FormatField):
         return _Fixed(kind.fmtstr[1:], 1, itemgetter(first), _give_as_it_is)
     if isinstance(kind, Address):
-        return _Fixed("16s", 1, lambda values: parse_address(values[first]), _give_address)  # type: ignore[arg-type]
+        return _Fixed("16s", 1, _take_address(first), _give_address)
     if isinstance(kind, Record):
         return _fixed_fields(kind.fields, kind.cls, first)
     return None
@@ -129,6 +129,10 @@ def _fixed_fields(
             part(get(value), out)
 
     return _Fixed("".join(fixed.format for fixed in found), width, take, give)
+
+
+def _take_address(index: int) -> Take:
+    return lambda values: parse_address(values[index])  # type: ignore[arg-type]
 
 
 def _give_as_it_is(value: object, out: list[object]) -> None:

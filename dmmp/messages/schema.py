@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import construct
@@ -29,7 +29,7 @@ def wire(
     declaration: construct.Construct,
     *,
     doc: str = "",
-    names: type[IntEnum] | type[IntFlag] | None = None,
+    names: type[IntEnum] | None = None,
     **field_options: Any,
 ) -> Any:
     """Declare a field: its wire type, what it says (for the notes and `dmmp decode`), its default.

@@ -8,7 +8,7 @@ declaration. Nothing is compiled: construct's compiled parsers accept truncated 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple
 
@@ -127,7 +127,7 @@ class WireField(NamedTuple):
     name: str
     type: construct.Construct
     doc: str = ""
-    names: type[IntEnum] | type[IntFlag] | None = None
+    names: type[IntEnum] | None = None
 
 
 class Record(construct.Adapter):  # type: ignore[misc]
@@ -144,6 +144,9 @@ class Record(construct.Adapter):  # type: ignore[misc]
     def _encode(self, obj: Any, context: Any, path: Any) -> Mapping[str, Any]:
         return {field.name: getattr(obj, field.name) for field in self.fields}
 
+
+Integer = construct.FormatField
+"""What every unsigned integer below is."""
 
 uint8 = construct.Int8ub
 uint16 = construct.Int16ub
