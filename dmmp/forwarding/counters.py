@@ -6,6 +6,8 @@ group's sum when the channel goes. Nothing here decides anything.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 from dmmp.types import IpAddress
 
 REASONS = (
@@ -30,6 +32,25 @@ GroupCount = dict[str, int]
 """What is counted for a group, by the names of `GROUP_FIELDS`."""
 
 GROUP_FIELDS = ("data_received", "data_forwarded", "delivered", "duplicates", "lost", "bytes")
+
+
+class Snapshot(TypedDict):
+    """All counts of a forwarder at one moment: totals, drops by reason, groups, sizes of tables."""
+
+    data_received: int
+    data_forwarded: int
+    delivered: int
+    originated: int
+    duplicates: int
+    lost: int
+    bytes: int
+    heartbeats_received: int
+    heartbeats_sent: int
+    replayed: int
+    requests: int
+    dropped: dict[str, int]
+    groups: dict[str, GroupCount]
+    tables: dict[str, int]
 
 
 class Counters:
@@ -92,8 +113,10 @@ class Counters:
         """Return the sums of channels that are gone, by group."""
         return dict(self._former)
 
-    def totals(self, lost: int) -> dict[str, int]:
-        """Return the totals, with `lost` for the channels there are."""
+    def snapshot(
+        self, lost: int, groups: dict[str, GroupCount], tables: dict[str, int]
+    ) -> Snapshot:
+        """Return everything; the arguments are what the channels and tables there are tell."""
         return {
             "data_received": self.data_received,
             "data_forwarded": self.data_forwarded,
@@ -106,6 +129,9 @@ class Counters:
             "heartbeats_sent": self.heartbeats_sent,
             "replayed": self.replayed,
             "requests": self.requests,
+            "dropped": {reason: count for reason, count in self.dropped.items() if count},
+            "groups": groups,
+            "tables": tables,
         }
 
 

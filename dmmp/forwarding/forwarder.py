@@ -14,7 +14,7 @@ from dmmp.actions import ANY_ORIGIN, Install, Replay, Withdraw
 from dmmp.forwarding.burst import Octets, Outcome, Silent, Transmit
 from dmmp.forwarding.cache import Piece
 from dmmp.forwarding.channels import Channel, Own
-from dmmp.forwarding.counters import GroupCount, added
+from dmmp.forwarding.counters import Snapshot, added
 from dmmp.forwarding.origination import Origin, announcement, is_packet, packed
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.relay import Alarm, Relay
@@ -23,9 +23,6 @@ from dmmp.types import HostId, Instant, IpAddress, SessionId
 
 FORGET_AFTER = 3
 """Idle heartbeat periods without a sign of a channel until it is forgotten."""
-
-Snapshot = dict[str, int | dict[str, int] | dict[str, GroupCount]]
-"""Totals, and under `dropped`, `groups` and `tables` the counts by reason, group and table."""
 
 
 class Forwarder(Relay):
@@ -113,20 +110,17 @@ class Forwarder(Relay):
             lost += count["lost"]
             former = groups.get(channel.group)
             groups[channel.group] = count if former is None else added(former, count)
-        return {
-            **self.counters.totals(lost),
-            "dropped": {reason: count for reason, count in self.counters.dropped.items() if count},
-            "groups": {str(group): count for group, count in groups.items()},
-            "tables": {
-                "entries": len(self._table.entries),
-                "channels": len(self._channels),
-                "origins": len(self._origins),
-                "cache_records": len(self._cache),
-                "cache_bytes": self._cache.used_bytes,
-                "unknown_channels": len(self._unknown),
-                "unknown_bytes": self._unknown.used_bytes,
-            },
+        tables = {
+            "entries": len(self._table.entries),
+            "channels": len(self._channels),
+            "origins": len(self._origins),
+            "cache_records": len(self._cache),
+            "cache_bytes": self._cache.used_bytes,
+            "unknown_channels": len(self._unknown),
+            "unknown_bytes": self._unknown.used_bytes,
         }
+        by_name = {str(group): count for group, count in groups.items()}
+        return self.counters.snapshot(lost, by_name, tables)
 
     def _greet(self, outcome: Outcome, admissions: list[Admission]) -> None:
         for endpoint, channel in admissions:
