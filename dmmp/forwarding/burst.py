@@ -2,8 +2,7 @@
 
 A burst is consecutive datagrams of one sender in one buffer at a fixed stride; only the last may be
 shorter. That is what the kernel's UDP GRO and GSO give and take. The rules of grouping and cutting
-are here and nowhere else (dataplane: order within a flow, equal segments but the last, never more
-than one send takes); nothing here decides where a packet goes.
+are here and nowhere else; nothing here decides where a packet goes.
 """
 
 from __future__ import annotations

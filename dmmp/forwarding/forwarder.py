@@ -181,6 +181,10 @@ class Forwarder(Relay):
             self.counters.drop("channels_full", packets)
         else:
             channel.tree_version = tree_version
+            forged = self._channels.get(channel.key)
+            if forged is not None:
+                # Announced from upstream before this host used its id: nobody else may.
+                self._forget(forged)
             self._table.add(channel)
             self._arm_sweep(now)
             self._announce(outcome, channel, now)

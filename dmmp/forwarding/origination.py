@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dmmp.forwarding.burst import Octets, group
+from dmmp.forwarding.burst import Octets, boundaries
 from dmmp.forwarding.channels import ORIGIN_MASK, Own
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import encode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, HEADER, MAXIMUM_PAYLOAD_BYTES, VERSION
+from dmmp.messages.header import CHANNEL_MASK, HEADER, HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.types import HostId, Instant, IpAddress, SessionId
@@ -77,17 +77,18 @@ def packed(channel: Own, packets: Sequence[Octets]) -> list[tuple[int, bytes, in
     pack = HEADER.pack
     tree_version, option = channel.tree_version, int(Option.DATA)
     sequence = channel.next_sequence
-    datagrams = []
+    parts: list[Octets] = []
     for packet in packets:
         head = pack(VERSION, tree_version, option, session, host, sequence, number, len(packet))
-        datagrams.append(head + packet)
+        parts += (head, packet)
         sequence = sequence + 1 & SEQUENCE_MASK
     first = channel.next_sequence
     channel.next_sequence = sequence
     bursts = []
-    for data, stride in group(datagrams):
-        bursts.append((first, data, stride))
-        first = first + -(-len(data) // stride) & SEQUENCE_MASK
+    sizes = [HEADER_BYTES + len(packet) for packet in packets]
+    for begin, end in boundaries(sizes):
+        data = b"".join(parts[2 * begin : 2 * end])
+        bursts.append((first + begin & SEQUENCE_MASK, data, sizes[begin]))
     return bursts
 
 

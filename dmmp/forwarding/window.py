@@ -2,12 +2,6 @@
 
 Numbers are serial ones of 32 bits (RFC 1982). A burst that follows in order costs one comparison.
 The window delivers nothing and asks for nothing; repair reads `missing` when it comes.
-
-Ahead of the highest number: up to `WINDOW` further, the numbers passed over are missing. Up to
-`OUTAGE` further, likewise, and the window starts again there. Further still, the origin must have
-begun anew: the window starts again and nothing is counted. Behind it: within the window a missing
-number is welcome once, any other is a duplicate. Older ones are old, and dropped, unless `RESTART`
-of them came in a row and nothing was accepted for `RESTART_QUIET`: then the origin has begun anew.
 """
 
 from __future__ import annotations
@@ -44,7 +38,14 @@ class Sifted(NamedTuple):
 
 
 class Window:
-    """Sequence numbers of one channel; see the module's docstring for the rules.
+    """Sequence numbers of one channel.
+
+    Ahead of the highest number: up to `WINDOW` further, the numbers passed over are missing. Up to
+    `OUTAGE` further likewise, and the window starts again there. Further still, the origin must
+    have begun anew: the window starts again and nothing is counted. Behind it: within the window a
+    missing number is welcome once, any other is a duplicate. Older ones are old and dropped, unless
+    `RESTART` of them came in a row and nothing was accepted for `RESTART_QUIET`: then the origin
+    has begun anew.
 
     `lost` is the count of numbers between the first one accepted and `highest` that did not come,
     by now: a straggler takes one back. `missing` and `unseen` are bitmaps in which bit n stands for

@@ -184,3 +184,12 @@ def test_a_branch_added_later_gets_the_announcement_at_once() -> None:
     announced = send(forwarder, [b"x"], 1.0).transmits[0].data
     outcome = forwarder.apply(install(CHILD, CHILD_2, upstream=()), 2.0)
     assert sent(outcome) == {CHILD_2: announced}
+
+
+def test_a_channel_forged_in_this_hosts_name_gives_way_to_its_own() -> None:
+    forwarder = Forwarder(replace(Parameters(), channels=1))
+    forwarder.apply(install(CHILD), 0.0)
+    forwarder.forward(burst(heartbeat(1, channel=1, group=OTHER_GROUP)), 0.0)
+    assert len(beats(send(forwarder, [b"x"], 1.0))) == 1
+    assert sent(forwarder.forward(burst(heartbeat(1, origin=HostId(78))), 1.0)) != {}
+    assert forwarder.snapshot()["tables"]["channels"] == 2
