@@ -230,6 +230,10 @@ class OverlayRole(Role):
         """Count free places in the mesh or in the cluster."""
         raise NotImplementedError
 
+    def ancestors(self) -> tuple[HostId, ...]:
+        """Return who may not become a child (Decision 17)."""
+        return self.root_path()
+
     def upstream(self) -> tuple[Endpoint, ...]:
         """Return where data may come from."""
         raise NotImplementedError

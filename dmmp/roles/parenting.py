@@ -20,6 +20,7 @@ from dmmp.messages import (
     JoinResponse,
     LeaveReport,
     LeaveResponse,
+    ProbeRequest,
     RefreshRequest,
     RefreshResponse,
 )
@@ -66,6 +67,8 @@ class ParentRole(RegisteredRole):
         children = self.standing.children
         if not applicant.host:
             raise Violation("-03 §6.3", "an applicant without an id")
+        if applicant.host in self.ancestors():
+            return Verdict.LOOP
         return admit_first(
             Applicant(
                 applicant.host,
@@ -166,7 +169,7 @@ class ParentRole(RegisteredRole):
         host = message.source
         if not host or message.sender.host != host:
             raise Violation("slide 18", "a refresh that does not say whose it is")
-        if host == self.standing.host or host in self.root_path():
+        if host == self.standing.host or host in self.ancestors():
             return Status.LOOP
         if held is not None and held.mesh is mesh:
             return Status.SUCCESS
@@ -205,7 +208,8 @@ class ParentRole(RegisteredRole):
         child = self.standing.children.remove(host)
         if child is None:
             return
-        self.standing.requests.close_all_to(child.endpoint)
+        # Nothing else: a host that ceases to be a child may be about to become the parent.
+        self.standing.requests.close_all_to(child.endpoint, ProbeRequest)
         yield Report(ChildLost(host, reason))
         yield from self.install(now)
         yield from self.on_subtree_changed(now)

@@ -90,9 +90,13 @@ class Requests:
         """Forget a request, answered or not."""
         self._open.pop(sequence, None)
 
-    def close_all_to(self, endpoint: Endpoint) -> None:
-        """Forget every request to a host that is gone."""
-        for sequence in [number for number, held in self._open.items() if held.to == endpoint]:
+    def close_all_to(self, endpoint: Endpoint, cls: type[Message] = Message) -> None:
+        """Forget every request, or those of a class, to a host that is gone."""
+        for sequence in [
+            number
+            for number, held in self._open.items()
+            if held.to == endpoint and isinstance(held.message, cls)
+        ]:
             del self._open[sequence]
 
     def again(self, sequence: int, now: Instant) -> tuple[Send, Instant] | Request | None:

@@ -40,15 +40,15 @@ class Alarm(Enum):
     REGISTER = "When to renew the registration at the RP (Decision 21)."
     SWEEP = "When to look for children and wishes whose hold time is over (Decision 10)."
     PROBES = "When to send the next round of probes (Decision 12)."
-    PROBES_DONE = "When enough probes have been answered, or it has taken long enough."
+    PROBES_DONE = "When to stop waiting for answers to probes (Decision 12)."
     OFFERS_DONE = "When to choose among the offers of a place (slide 16)."
     JOIN_AGAIN = "When to seek a place again (-03 §6.3)."
     REFRESH = "When to renew the place at the parent (Decision 10)."
     RETIRE = "When to stop accepting data from the parent before (Decision 16)."
     ADMIT = "When to answer the collected Cluster Requests (slide 9)."
-    CHOOSE = "When the source chooses super nodes (slide 9)."
+    CHOOSE = "When to choose super nodes (slide 9)."
     MESH = "When to send link state to the mesh (Decision 10)."
-    REBUILD = "When link state has settled and the core tree is computed (Decision 15)."
+    REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
     LEAVE = "When to go, answered or not (slide 20)."
 
 

@@ -336,6 +336,17 @@ class UplinkRole(ParentRole):
         parent = self.parent()
         return parent.path if parent is not None else ()
 
+    def ancestors(self) -> tuple[HostId, ...]:
+        """Return who may not become a child: all above, and all above the place being taken up.
+
+        Without the second two hosts that move at the same moment could become each other's parent.
+        """
+        state = self.state
+        if isinstance(state, Confirming):
+            offer = state.offer
+            return (offer.candidate.record.host, *offer.path, *self.root_path())
+        return self.root_path()
+
     def upstream(self) -> tuple[Endpoint, ...]:
         """Return where data may come from: the parent, and the one before or after it."""
         state = self.state
