@@ -6,6 +6,7 @@ import struct
 import tracemalloc
 from io import BytesIO
 from ipaddress import ip_address
+from types import SimpleNamespace
 
 import construct
 import pytest
@@ -44,9 +45,23 @@ from dmmp.messages.header import (
     read_header,
 )
 from dmmp.messages.options import PRIVATE_FIRST
+from dmmp.messages.packed import Packed
 from dmmp.messages.schema import message, wire
 from dmmp.messages.tlv import MAXIMUM_TLVS
-from dmmp.messages.wiretypes import InvalidValue, uint16
+from dmmp.messages.wiretypes import (
+    Counted,
+    InvalidValue,
+    Octets,
+    Record,
+    Text,
+    WireField,
+    counted,
+    endpoint,
+    octets,
+    text,
+    uint8,
+    uint16,
+)
 from dmmp.types import STUN_MAGIC
 from tests.strategies import headers, integers, messages
 
@@ -285,6 +300,33 @@ def test_a_count_beyond_its_limit_is_refused_before_anything_is_read(
 ) -> None:
     body = bytes(before) + b"\xff" + bytes(60_000)
     assert _refusal(_datagram(option, body)) == (DecodeReason.VALUE, HEADER_BYTES + before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head_bytes"),
+    [(text(5), 1), (octets(5), 2), (counted(uint8, 5), 1), (counted(endpoint, 5), 1)],
+    ids=["text", "octets", "list of numbers", "list of records"],
+)
+def test_limits_are_exact(kind: Text | Octets | Counted, head_bytes: int) -> None:
+    """Five is read, six is not, by both twins and in both directions."""
+    declared = Record(SimpleNamespace, (WireField("x", kind),))
+    packed = Packed(declared)
+    size = 18 if getattr(kind, "element", None) is endpoint else 1
+    full = (5).to_bytes(head_bytes, "big") + bytes(5 * size)
+    values, end = packed.parse(full, 0)
+    assert end == len(full)
+    value = SimpleNamespace(x=values[0])
+    assert packed.build(value) == full == declared.build(value)
+    beyond = (6).to_bytes(head_bytes, "big") + bytes(6 * size)
+    with pytest.raises(DecodeError) as refused:
+        packed.parse(beyond, 0)
+    assert (refused.value.reason, refused.value.offset) == (DecodeReason.VALUE, 0)
+    with pytest.raises(InvalidValue):
+        declared.parse(beyond)
+    longer = SimpleNamespace(x=values[0] + values[0][:1])  # type: ignore[index]
+    for build in (packed.build, declared.build):
+        with pytest.raises(InvalidValue):
+            build(longer)
 
 
 def test_memory_is_bounded_by_the_datagram() -> None:
