@@ -57,6 +57,8 @@ from tests.roles.stage import (
 
 M = TypeVar("M", bound=Message)
 
+Wishes = tuple[Interest, ...]
+
 GROUP = ip_address("239.1.2.3")
 OTHER_GROUP = ip_address("239.1.2.4")
 
