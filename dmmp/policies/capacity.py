@@ -20,7 +20,7 @@ def is_leaf(host: HostRecord, leaf_below: int) -> bool:
 
 
 def mesh_share(out_degree: int) -> int:
-    """Return how many of a super node's connections serve the mesh (Decision 29).
+    """Return how many of a super node's connections serve the mesh (Decision 31).
 
     Half, rounded down: the other half feeds its own cluster. One static split keeps every promise
     of Decision 14 checkable without knowing the tree.

@@ -153,7 +153,7 @@ class SuperNode(SeekingRole):
         """Send away children that a member had and a super node has no place for.
 
         They are served until they have found another parent, so that the mesh gets its share
-        (Decision 29) and nobody loses a packet.
+        (Decision 31) and nobody loses a packet.
         """
         out_degree = self.standing.setup.out_degree
         children = self.standing.children.of(mesh=False)
