@@ -105,3 +105,10 @@ def test_tiny_bursts_are_bounded_too() -> None:
     for n in range(10_000):
         cache.add(KEY, n, 1, b"", 1, 0.0)
     assert len(cache) == (1 << 16) // RECORD_BYTES
+
+
+def test_what_is_held_twice_after_a_restart_is_found_once() -> None:
+    cache = Cache(1 << 20, 2.0)
+    for _ in range(2):
+        cache.add(KEY, 10, 5, packets(10, 5), 4, 0.0)
+    assert numbers(cache.find(KEY, 10, b"\xff")) == [10, 11, 12, 13, 14]

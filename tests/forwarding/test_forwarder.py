@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 from dmmp.actions import ANY_ORIGIN, Branch, Replay, Withdraw
 from dmmp.forwarding.burst import Outcome, Silent
@@ -257,8 +258,29 @@ def test_counts_of_a_group_outlive_its_channels_and_are_bounded() -> None:
         "unknown_bytes": 0,
     }
     assert (after["groups"], after["lost"]) == (before["groups"], 2)
-    small = relay(CHILD, parameters=replace(Parameters(), channels=1))
-    for n in range(1, 5):
-        run_until(small, 100.0 * n)
-        small.forward(burst(heartbeat(1, group=OTHER_GROUP if n % 2 else GROUP)), 100.0 * n)
-    assert len(small.snapshot()["groups"]) <= 2
+
+
+def test_the_counts_of_former_groups_are_bounded() -> None:
+    forwarder = relay(CHILD, parameters=replace(Parameters(), channels=3))
+    for n in range(1, 10):
+        run_until(forwarder, 100.0 * n)
+        forwarder.forward(burst(heartbeat(1, group=ip_address(0xEF000000 + n))), 100.0 * n)
+    run_until(forwarder, 2000.0)
+    assert list(forwarder.snapshot()["groups"]) == ["239.0.0.7", "239.0.0.8", "239.0.0.9"]
+
+
+def test_a_heartbeat_is_a_sign_of_life() -> None:
+    forwarder = relay(CHILD)
+    for n in range(200):
+        feed(forwarder, n, 1, 1 + n / 100)
+    forwarder.forward(burst(heartbeat(2)), 3.25)
+    assert run_until(forwarder, 60.0) == [(3.75, Silent(2.99))]
+
+
+def test_a_burst_with_gaps_is_held_by_its_numbers() -> None:
+    forwarder = relay(CHILD)
+    gaps = [datagram(n) for n in (1, 2, 5, 6, 9)]
+    assert sent(forwarder.forward(burst(gaps), 1.0)) == {CHILD: b"".join(gaps)}
+    outcome = forwarder.apply(replay(CHILD, base=1, bitmap=b"\x34\x80"), 1.1)
+    assert sent(outcome) == {CHILD: heartbeat() + packets(6, 9)}
+    assert forwarder.snapshot()["lost"] == 4

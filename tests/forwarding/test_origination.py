@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from dmmp.actions import Branch
 from dmmp.forwarding.burst import Octets, Outcome, split
 from dmmp.forwarding.forwarder import Forwarder
+from dmmp.forwarding.origination import Origin
 from dmmp.interest import interest
 from dmmp.messages import decode
 from dmmp.messages.data import Data, Heartbeat
@@ -193,3 +194,16 @@ def test_a_channel_forged_in_this_hosts_name_gives_way_to_its_own() -> None:
     assert len(beats(send(forwarder, [b"x"], 1.0))) == 1
     assert sent(forwarder.forward(burst(heartbeat(1, origin=HostId(78))), 1.0)) != {}
     assert forwarder.snapshot()["tables"]["channels"] == 2
+
+
+def test_channel_numbers_go_round_and_skip_those_in_use() -> None:
+    origin = Origin(5 << 32 | 77, Parameters())
+    kept = origin.open((GROUP, SOURCE), 0.0)
+    assert kept is not None and kept.key[1] == 1
+    numbers = []
+    for _ in range(65_536):
+        channel = origin.open((OTHER_GROUP, SOURCE), 0.0)
+        assert channel is not None
+        numbers.append(channel.key[1])
+        origin.close(channel)
+    assert numbers == [*range(2, 65_536), 2, 3]

@@ -58,3 +58,11 @@ def test_a_flow_forgotten_is_not_missed() -> None:
     pace = flow(0.001, 1001)
     pace.reset()
     assert pace.silent_at() is None
+
+
+def test_only_the_last_second_or_two_count() -> None:
+    pace = flow(0.3, 200)
+    begun = pace.last
+    for n in range(1, 31):
+        pace.heard(1, begun + 0.1 * n)
+    assert pace.silent_at() == pytest.approx(begun + 3.0 + 0.5, abs=0.1)

@@ -275,6 +275,8 @@ def test_data_whose_announcement_does_not_come_is_dropped_as_unknown_channel() -
     forwarder.wake(1.5)
     assert dropped(forwarder) == {"unknown_channel": 4}
     assert len(forwarder.forward(burst(ahead), 1.6).transmits) == 1
+    forwarder.wake(3.0)
+    assert forwarder.snapshot()["tables"]["unknown_bytes"] == 0
 
 
 def test_what_waits_is_bounded_in_bytes_and_in_channels() -> None:
