@@ -145,6 +145,8 @@ class ParentRole(RegisteredRole):
         status = self._place_for(message, held, mesh, now)
         if status is not Status.SUCCESS:
             children.release(host)
+            if held is not None and held.endpoint == sender:
+                yield from self.drop_child(host, f"refused, status {int(status)}", now)
             yield Send(self.refresh_answer(message, status, now), sender)
             return
         hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
@@ -169,7 +171,8 @@ class ParentRole(RegisteredRole):
         host = message.source
         if not host or message.sender.host != host:
             raise Violation("slide 18", "a refresh that does not say whose it is")
-        if host == self.standing.host or host in self.ancestors():
+        above = self.ancestors() if held is None else self.root_path()
+        if host == self.standing.host or host in above:
             return Status.LOOP
         if held is not None and held.mesh is mesh:
             return Status.SUCCESS

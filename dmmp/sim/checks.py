@@ -88,8 +88,12 @@ class Checks:
 
     def fail(self, check: str, now_us: int, who: str, detail: str) -> None:
         """Note that a check does not hold."""
+        self.add(Failure(check, seconds(now_us), who, detail))
+
+    def add(self, failure: Failure) -> None:
+        """Keep a failure, unless there are enough."""
         if len(self.failures) < MOST_FAILURES:
-            self.failures.append(Failure(check, seconds(now_us), who, detail))
+            self.failures.append(failure)
 
     # At once, for the node that was just touched.
 

@@ -231,7 +231,9 @@ class World:
         if unsound:
             self.run_until(self.now + self.checks.bounds.moving)
             still = {(later.check, later.who) for later in self.checks.places(self.now_us)}
-            self.failures.extend(f for f in unsound if (f.check, f.who) in still)
+            for failure in unsound:
+                if (failure.check, failure.who) in still:
+                    self.checks.add(failure)
         self.checks.sweep(self.now_us)
         self.checks.remains(self.now_us)
         for node in self.nodes:
