@@ -175,12 +175,12 @@ class Overlay:
         while waiting:
             for node in waiting:
                 if not node.is_running:
-                    raise OverlayError(f"{node.name} has ended: {_last_words(node)}")
+                    raise OverlayError(f"{node.name} has ended: {last_words(node)}")
             waiting = [node for node in waiting if not node.is_joined]
             if waiting and time.monotonic() - begun > patience:
                 node = waiting[0]
                 raise OverlayError(
-                    f"{node.name} found no place in {patience:.0f} s: {_last_words(node)}"
+                    f"{node.name} found no place in {patience:.0f} s: {last_words(node)}"
                 )
             if waiting:
                 time.sleep(POLL)
@@ -225,7 +225,8 @@ def descendants(parents: Mapping[str, str], name: str) -> list[str]:
     return found
 
 
-def _last_words(node: Node) -> str:
+def last_words(node: Node) -> str:
+    """Give the end of what a node has printed."""
     lines: list[str] = []
     with suppress(OSError):
         lines = node.lines()

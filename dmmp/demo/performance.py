@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from dmmp.demo.internet import Internet
-from dmmp.demo.overlay import Document, Node, Overlay, OverlayError, descendants, parents_of
+from dmmp.demo.overlay import (
+    Document,
+    Node,
+    Overlay,
+    OverlayError,
+    descendants,
+    last_words,
+    parents_of,
+)
 from dmmp.demo.programs import Flow, compare_digests
 from dmmp.demo.stream import Listener, Report, await_ready, find_ffmpeg, packet_bytes, play
 
@@ -169,6 +177,7 @@ class Performance:
         time.sleep(DRAIN)
         result.uplink_bytes = internet.uplink_bytes("source") - before
         result.tree_after = overlay.parents()
+        result.problems += _ended(overlay, self._dead)
         self._look("the stream has ended", overlay, listeners)
         reports = {name: listener.finish()[0] for name, listener in listeners.items()}
         _reckon(result, reports, listeners)
@@ -236,6 +245,14 @@ class Performance:
                 tuple(self._dead),
             )
         )
+
+
+def _ended(overlay: Overlay, killed: Sequence[str]) -> list[str]:
+    return [
+        f"{node.name} has ended: {last_words(node)}"
+        for node in overlay
+        if not node.is_running and node.name not in killed
+    ]
 
 
 def _fails_at_once(stream: subprocess.Popen[str]) -> bool:

@@ -42,7 +42,9 @@ def ffmpeg_command(ffmpeg: str, flow: Flow, rate: int, seconds: float) -> list[s
         *(ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin"),
         *("-re", "-f", "lavfi", "-i", PICTURE, "-re", "-f", "lavfi", "-i", SOUND),
         *("-t", f"{seconds:g}", "-c:v", "mpeg2video", "-b:v", f"{rate // 2}"),
-        *("-c:a", "mp2", "-b:a", "128k", "-muxrate", f"{rate}", "-f", "rtp_mpegts"),
+        *("-c:a", "mp2", "-b:a", "128k", "-f", "rtp_mpegts"),
+        # The RTP muxer passes no other option to the one that pads the stream to its rate.
+        *("-mpegts_muxer_options", f"muxrate={rate}"),
         f"rtp://{flow}?pkt_size={PAYLOAD_BYTES}&ttl=16",
     ]
 
