@@ -9,6 +9,11 @@ import os
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# The same examples each time, and no limit in real time: the machine may be busy.
+settings.register_profile("dmmp", deadline=None, derandomize=True)
+settings.load_profile("dmmp")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -99,6 +99,20 @@ def test_a_cut_message_shows_what_was_readable() -> None:
     assert found.rows[-1].value == "not read"
 
 
+def test_a_list_that_is_too_long_ends_the_reading() -> None:
+    datagram = bytearray(encode(EXAMPLES["place given by the super node"]))
+    count_at = HEADER_BYTES + 1 + 36 + 4
+    assert datagram[count_at] == 2
+    datagram[count_at] = 65
+    found = describe(bytes(datagram))
+    assert found.fault is not None
+    assert (found.fault.reason, found.fault.offset) == (DecodeReason.VALUE, count_at)
+    assert [(row.field, row.value) for row in found.rows[-2:]] == [
+        ("root_path.count", "65"),
+        ("", "not read"),
+    ]
+
+
 def test_what_is_no_message_is_named_as_such() -> None:
     stun = bytes.fromhex("00010000") + struct.pack("!I", STUN_MAGIC) + bytes(12)
     assert describe(stun).name == ""
@@ -249,6 +263,15 @@ def test_a_cut_capture_gives_what_is_whole_and_then_the_error() -> None:
             found.append(one)
     assert len(found) == len(PACKETS) - 1
     assert refused.value.reason is DecodeReason.TRUNCATED
+
+
+def test_a_frame_larger_than_its_block_is_a_decode_error() -> None:
+    capture = bytearray(_pcapng([_ethernet(PACKETS[0])], 1))
+    (size,) = struct.unpack_from("<I", capture, capture.index(b"\x06\0\0\0") + 4)
+    struct.pack_into("<I", capture, len(capture) - size + 20, size)
+    with pytest.raises(DecodeError) as refused:
+        list(packets_of_capture(bytes(capture)))
+    assert refused.value.reason is DecodeReason.LENGTH
 
 
 def test_hostile_captures_give_packets_or_a_decode_error() -> None:
