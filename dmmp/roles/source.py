@@ -133,6 +133,8 @@ class Source(ParentRole):
 
     def on_choose(self, key: Hashable, now: Instant) -> Actions:
         """Choose super nodes and send each a Setup Request (slide 9)."""
+        if not isinstance(self.state, Rooted):
+            return  # The RP's answer is still under way: whom should they take for their source?
         present = [peer.record for peer in self.mesh.peers.values()] + list(self.invited.values())
         chosen = choose(
             list(self.candidates.values()),
