@@ -22,9 +22,14 @@ class Registered(Event):
     session: SessionId
     host: HostId
     rendezvous_point: Endpoint
+    observed: Endpoint
 
     def __str__(self) -> str:
-        return f"registered at {self.rendezvous_point} as host {self.host:08x}"
+        line = f"registered at {self.rendezvous_point} as host {self.host:08x}"
+        if self.observed.address.is_loopback:
+            line += "; seen on loopback, so only this machine can reach it: name the RP by its"
+            line += " outer address if there are others"
+        return line
 
 
 @dataclass(frozen=True, slots=True)

@@ -376,7 +376,7 @@ def _data() -> list[tuple[str, Message]]:
             "announcement of channel 1",
             Heartbeat(
                 **_control(SOURCE, 12),
-                reserved=1,
+                reserved=0x01000001,
                 group=GROUP,
                 origin_address=CAMERA,
                 highest=4711,
@@ -387,7 +387,7 @@ def _data() -> list[tuple[str, Message]]:
             "announcement before any data",
             Heartbeat(
                 **_control(SOURCE, 0),
-                reserved=2,
+                reserved=0x01000002,
                 group=GROUP_V6,
                 origin_address=CAMERA_V6,
                 highest=0,

@@ -221,7 +221,7 @@ def module_state(source: Source) -> Iterator[Finding]:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         for target in targets:
             name = target.id if isinstance(target, ast.Name) else ""
-            if is_mutable(value) and not re.fullmatch(r"_?[A-Z]\w*|__all__|", name):
+            if is_mutable(value) and not re.fullmatch(r"_?[A-Z]\w*|__all__|pytestmark|", name):
                 yield node.lineno, name
     for inner in ast.walk(source.tree):
         if isinstance(inner, ast.Global):

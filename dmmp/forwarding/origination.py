@@ -14,7 +14,14 @@ from dmmp.forwarding.channels import ORIGIN_MASK, Own
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import encode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, HEADER, HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES, VERSION
+from dmmp.messages.header import (
+    CHANNEL_MASK,
+    FLAG_HEARTBEAT,
+    HEADER,
+    HEADER_BYTES,
+    MAXIMUM_PAYLOAD_BYTES,
+    VERSION,
+)
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.types import HostId, Instant, IpAddress, SessionId
@@ -61,7 +68,7 @@ def announcement(channel: Own) -> bytes:
             source=HostId(key & ORIGIN_MASK),
             sequence=channel.beats,
             tree_version=channel.tree_version,
-            reserved=number,
+            reserved=FLAG_HEARTBEAT | number,
             group=channel.group,
             origin_address=channel.source,
             highest=(channel.next_sequence - 1) & SEQUENCE_MASK,

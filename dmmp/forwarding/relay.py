@@ -285,6 +285,8 @@ class Relay:
                     origin=HostId(key[0] & ORIGIN_MASK),
                     channel=key[1],
                     base=run.first,
+                    # One bit that is not set: the announcement is enough, the data is here.
+                    bitmap=b"\0",
                 )
             )
             outcome.transmits.append(Transmit(request, len(request), sender))

@@ -51,6 +51,10 @@ class ParentRole(RegisteredRole):
         if message.source == applicant.host:
             applicant = replace(applicant, endpoint=sender)
         mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
+        if not self.has_place():
+            answer = self.offer(JoinResponse, message, Status.NOT_JOINED, mesh, now)
+            yield Send(answer, applicant.endpoint)
+            return
         verdict = self.judge(applicant, mesh, message.passes > 0, now)
         if verdict is Verdict.ADMIT:
             self.standing.children.reserve(applicant.host, mesh, now)
@@ -230,8 +234,8 @@ class ParentRole(RegisteredRole):
 
     def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
         """Send a child what it lacks and this host holds (slide 17, Decision 18)."""
-        child = self.standing.children.confirmed.get(message.source)
-        if child is None or child.endpoint != sender:
+        # Its forwarder sends some of them and does not know the host's id: the address decides.
+        if self.standing.children.by_endpoint(sender) is None:
             raise Violation("slide 17", "a data request from a host that is not a child")
         yield Replay(
             self.standing.session,

@@ -79,7 +79,7 @@ class RegisteredRole(OverlayRole):
             return
         if standing.host != message.host:
             standing.host = message.host
-            yield Report(Registered(message.session, message.host, sender))
+            yield Report(Registered(message.session, message.host, sender, message.observed))
         standing.observed = message.observed
         standing.hosts = message.hosts
         standing.super_nodes = message.super_nodes

@@ -15,7 +15,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
-from dmmp.actions import Become, Report, Send
+from dmmp.actions import Report, Send
 from dmmp.alarms import jittered
 from dmmp.events import Promoted
 from dmmp.events import Waiting as WaitingReport
@@ -38,17 +38,13 @@ from dmmp.messages import (
     SetupRequest,
     SetupResponse,
     StatusReport,
-    StatusResponse,
     SubscriptionRequest,
     SubscriptionResponse,
 )
 from dmmp.messages.common import (
     HostFlag,
     HostRecord,
-    HostState,
     LeaveReason,
-    LinkRecord,
-    RefreshKind,
     Status,
 )
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
@@ -56,11 +52,10 @@ from dmmp.messages.schema import Message
 from dmmp.policies.admission import Verdict
 from dmmp.policies.backups import choose_backups
 from dmmp.policies.capacity import by_capacity, mesh_share
-from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
-from dmmp.roles.handover import Demotion, Handover, for_states, ignored
-from dmmp.roles.mesh import Mesh, Peer
-from dmmp.roles.requests import Request
+from dmmp.roles.handover import Handover, for_states, ignored
+from dmmp.roles.mesh import Peer
+from dmmp.roles.meshing import MeshingRole
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
@@ -72,7 +67,6 @@ from dmmp.roles.states import (
     Joined,
     Leaving,
     Locating,
-    Offer,
     Offering,
     Parent,
     Registering,
@@ -85,7 +79,7 @@ BACKUPS = 2
 """Backup parents named to each child (Decision 20)."""
 
 
-class SuperNode(SeekingRole):
+class SuperNode(MeshingRole):
     """See the module's docstring."""
 
     NAME = "super-node"
@@ -93,8 +87,6 @@ class SuperNode(SeekingRole):
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
-        self.mesh = Mesh(standing.parameters)
-        self.links: tuple[HostId, ...] = ()
         self.applicants: dict[HostId, tuple[ClusterRequest, Endpoint]] = {}
 
     # Becoming one.
@@ -162,171 +154,6 @@ class SuperNode(SeekingRole):
         for child in children[: max(0, surplus)]:
             message = self.standing.make(LeaveReport, reason=LeaveReason.DISMISSED)
             yield self.standing.ask(message, child.endpoint, now)
-
-    def meet(self, record: HostRecord, now: Instant) -> Actions:
-        """Set up with another super node (slide 9)."""
-        if record.host == self.standing.host or not record.endpoint.port:
-            return
-        if self.mesh.add(record, record.endpoint, now):
-            request = self.standing.make(SetupRequest, sender=self.record(now))
-            yield self.standing.ask(request, record.endpoint, now)
-
-    def on_setup_response(self, message: SetupResponse, sender: Endpoint, now: Instant) -> Actions:
-        """The round trip is the first measure of the link."""
-        request = self.matched(message, sender)
-        if request is not None and message.status == Status.SUCCESS:
-            self.heard(message.sender, sender, request, now)
-            yield from self.choose_mesh_links(now)
-
-    def heard(self, record: HostRecord, sender: Endpoint, request: Request, now: Instant) -> None:
-        """Renew what is known of a mesh member from its answer."""
-        peer = self.mesh.peers.get(record.host)
-        if peer is None or peer.endpoint != sender:
-            return
-        peer.record, peer.heard = replace(record, endpoint=sender), now
-        trip = request.round_trip(now)
-        if trip is not None:
-            peer.sample(trip, self.parameters.delay_weight)
-
-    # The mesh.
-
-    def choose_mesh_links(self, now: Instant) -> Actions:
-        """Choose the links to announce anew; a random one stays as long as it can."""
-        source = self.mesh.source()
-        if source is None:
-            return
-        measured = self.mesh.measured()
-        links = tuple(
-            choose_links(
-                self.standing.host, source.record.host, measured, self.parameters, self.rng
-            )
-        )
-        if any(host not in self.mesh.peers for host in self.links) or len(self.links) < len(links):
-            self.links = links
-        self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
-        yield from ()
-
-    def link_state(self) -> tuple[LinkRecord, ...]:
-        """Return the announced links with their delays."""
-        measured = self.mesh.measured()
-        return tuple(LinkRecord(host, measured[host]) for host in self.links if host in measured)
-
-    def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
-        """Refresh the whole mesh and the source with this host's link state (slide 18)."""
-        self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
-        yield from self.choose_mesh_links(now)
-        links = self.link_state()
-        for peer in list(self.mesh.peers.values()):
-            yield self.standing.ask(
-                self.standing.make(
-                    RefreshRequest,
-                    kind=RefreshKind.MESH,
-                    sender=self.record(now),
-                    super_node=self.standing.host,
-                    root_path=self.root_path(),
-                    links=links,
-                ),
-                peer.endpoint,
-                now,
-                tries=self.parameters.join_tries,
-            )
-
-    def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Take link state from a mesh member; from the parent its path (slide 18)."""
-        if message.kind != RefreshKind.MESH:
-            yield from super().on_other_refresh(message, sender, now)
-            return
-        peer = self.mesh.peers.get(message.source)
-        known = peer is not None and peer.endpoint == sender
-        status = Status.SUCCESS if known else Status.UNKNOWN_HOST
-        yield Send(self.refresh_answer(message, status, now), sender)
-        if peer is not None and known:
-            peer.record, peer.heard = replace(message.sender, endpoint=sender), now
-            if self.mesh.note_links(message.source, message.links):
-                self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
-
-    def on_refresh_answer(
-        self, message: RefreshResponse, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """An answer from the parent, or from the mesh: then it measures the link."""
-        request = self.standing.requests.peek(message, sender)
-        if request is not None and self._is_mesh_refresh(request):
-            self.standing.requests.close(message.sequence)
-            self.heard(message.sender, sender, request, now)
-            source = self.mesh.source()
-            if (
-                message.status == Status.UNKNOWN_HOST
-                and source is not None
-                and source.endpoint == sender
-            ):
-                yield from self.dismissed(now)
-        elif isinstance(self.state, Confirming):
-            yield from self.on_confirmed(message, sender, now)
-        else:
-            yield from self.on_refresh_response(message, sender, now)
-
-    def _is_mesh_refresh(self, request: Request) -> bool:
-        return (
-            isinstance(request.message, RefreshRequest) and request.message.kind == RefreshKind.MESH
-        )
-
-    def on_refresh_given_up(self, request: Request, now: Instant) -> Actions:
-        """Nobody answered: the source judges whether a mesh member is inactive (slide 21)."""
-        if not self._is_mesh_refresh(request):
-            yield from self.on_refresh_unanswered(request, now)
-            return
-        for peer in self.mesh.peers.values():
-            if peer.endpoint == request.to:
-                yield from self.report_inactive(peer.record, now)
-
-    def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
-        """Tell the source that a super node does not answer (slide 18)."""
-        source = self.mesh.source()
-        if source is not None and source.record.host != record.host:
-            report = self.standing.make(StatusReport, state=HostState.INACTIVE, subject=record)
-            yield self.standing.ask(report, source.endpoint, now, tries=2)
-
-    def on_mesh_status(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
-        """From the source: a super node came or went (slides 9 and 21)."""
-        yield Send(self.standing.answer(StatusResponse, message), sender)
-        source = self.mesh.source()
-        if source is None or source.endpoint != sender:
-            return
-        self.standing.tree_version = message.tree_version
-        subject = message.subject
-        if message.state == HostState.ACTIVE:
-            yield from self.meet(subject, now)
-        elif subject.host == self.standing.host:
-            yield from self.dismissed(now)
-        else:
-            self.mesh.remove(subject.host)
-            yield from self.choose_mesh_links(now)
-
-    def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
-        """Compute the core tree and move to this host's parent there (Decision 15)."""
-        state = self.state
-        if not isinstance(state, Joined):
-            return
-        my_links = {link.neighbour: link.delay_us for link in self.link_state()}
-        tree = self.mesh.tree(self.standing.host, self.standing.setup.out_degree, my_links)
-        chosen = tree.get(self.standing.host)
-        peer = self.mesh.peers.get(chosen) if chosen is not None else None
-        if peer is None or peer.endpoint == state.parent.endpoint:
-            return
-        offer = Offer(Candidate(peer.record, peer.round_trip), self.standing.host, ())
-        yield from self.confirm(offer, (), state.parent, True, now)
-
-    def dismissed(self, now: Instant) -> Actions:
-        """The source does not count this host among the super nodes any more."""
-        if self.standing.setup.relay_only:
-            self.mesh = Mesh(self.parameters)
-            self.links = ()
-            self.state = Registering()
-            yield from self.register(now)
-        else:
-            for alarm in (Alarm.MESH, Alarm.REBUILD, Alarm.ADMIT, Alarm.OFFERS_DONE):
-                self.alarms.stop(alarm)
-            yield Become("member", Demotion(self.standing, self.parent()))
 
     # The cluster.
 
@@ -446,7 +273,7 @@ class SuperNode(SeekingRole):
         SubscriptionRequest: SeekingRole.on_rp_silent,
         PingRpRequest: SeekingRole.on_rp_silent,
         JoinRequest: SeekingRole.on_join_unanswered,
-        RefreshRequest: on_refresh_given_up,
+        RefreshRequest: MeshingRole.on_refresh_given_up,
         ProbeRequest: SeekingRole.on_probe_unanswered,
     }
 
@@ -460,8 +287,8 @@ class SuperNode(SeekingRole):
         Alarm.REFRESH: SeekingRole.on_refresh_alarm,
         Alarm.RETIRE: SeekingRole.on_retire,
         Alarm.ADMIT: on_admit,
-        Alarm.MESH: on_mesh_alarm,
-        Alarm.REBUILD: on_rebuild,
+        Alarm.MESH: MeshingRole.on_mesh_alarm,
+        Alarm.REBUILD: MeshingRole.on_rebuild,
         Alarm.LEAVE: SeekingRole.on_leave_alarm,
     }
 
@@ -478,9 +305,9 @@ class SuperNode(SeekingRole):
             _IN_MESH,
             {
                 ProbeResponse: SeekingRole.on_probe_response,
-                RefreshResponse: on_refresh_answer,
+                RefreshResponse: MeshingRole.on_refresh_answer,
                 Silence: SeekingRole.on_silence,
-                SetupResponse: on_setup_response,
+                SetupResponse: MeshingRole.on_setup_response,
                 ClusterRequest: on_cluster_request,
             },
         ),
@@ -489,7 +316,7 @@ class SuperNode(SeekingRole):
             {
                 PingRpResponse: on_ping_rp,
                 ProbeRequest: SeekingRole.on_probe,
-                StatusReport: on_mesh_status,
+                StatusReport: MeshingRole.on_mesh_status,
                 JoinRequest: SeekingRole.on_join_request,
                 RefreshRequest: SeekingRole.on_refresh,
                 LeaveReport: SeekingRole.on_leave_report,

@@ -11,7 +11,7 @@ from dmmp.forwarding.forwarder import Forwarder
 from dmmp.interest import Interest, interest
 from dmmp.messages import encode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import HEADER, VERSION
+from dmmp.messages.header import FLAG_HEARTBEAT, HEADER, VERSION
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, HostId, IpAddress, SessionId
 
@@ -71,7 +71,7 @@ def heartbeat(
             source=origin,
             sequence=sequence,
             tree_version=tree,
-            reserved=channel,
+            reserved=FLAG_HEARTBEAT | channel,
             group=group,
             origin_address=source,
             highest=highest,

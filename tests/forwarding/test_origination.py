@@ -12,6 +12,7 @@ from dmmp.forwarding.origination import Origin
 from dmmp.interest import interest
 from dmmp.messages import decode
 from dmmp.messages.data import Data, Heartbeat
+from dmmp.messages.header import FLAG_HEARTBEAT
 from dmmp.parameters import Parameters
 from dmmp.types import HostId
 from tests.forwarding.build import (
@@ -57,7 +58,7 @@ def test_the_first_data_of_a_channel_follows_its_announcement_to_every_branch() 
     assert (beat.group, beat.origin_address, beat.started) == (GROUP, SOURCE, 0)
     assert (data.session, data.source, data.tree_version) == (SESSION, ORIGIN, TREE)
     assert (data.sequence, data.payload) == (1, b"one packet")
-    assert beat.reserved == data.reserved == 1
+    assert (data.reserved, beat.reserved) == (1, FLAG_HEARTBEAT | 1)
     assert not outcome.deliveries
 
 

@@ -260,7 +260,7 @@ def test_data_of_an_unknown_channel_waits_and_asks_once() -> None:
     message = decode(request.data)
     assert isinstance(message, DataRequest)
     assert (message.session, message.origin, message.channel) == (SESSION, ORIGIN, 9)
-    assert (message.base, message.bitmap) == (40, b"")
+    assert (message.base, message.bitmap) == (40, b"\0")
     assert forwarder.forward(burst(ahead[2:]), 1.1) == NOTHING
     beat = heartbeat(5, channel=9)
     assert sent(forwarder.forward(burst(beat), 1.2)) == {CHILD: beat + b"".join(ahead)}

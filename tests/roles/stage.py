@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from random import Random
+from typing import TypeVar
 
 from dmmp.actions import Action, Install, Report, Send
 from dmmp.events import Event
@@ -15,6 +16,8 @@ from dmmp.roles.end_host import EndHost
 from dmmp.roles.rendezvous_point import session_id
 from dmmp.roles.standing import HostSetup
 from dmmp.types import SELF, Endpoint, HostId, Instant
+
+M = TypeVar("M", bound=Message)
 
 PARAMETERS = Parameters()
 SESSION = session_id("demo")
@@ -60,6 +63,13 @@ def only(actions: list[Action], cls: type[Message]) -> Send:
     """Pick the one message of a class that is sent."""
     (found,) = sends(actions, cls)
     return found
+
+
+def body(actions: list[Action], cls: type[M]) -> M:
+    """Pick the one message of a class that is sent, as itself."""
+    message = only(actions, cls).message
+    assert isinstance(message, cls)
+    return message
 
 
 def events(actions: list[Action], cls: type[Event] = Event) -> list[Event]:
