@@ -108,7 +108,7 @@ class SeekingRole(UplinkRole):
             return
         direct = request.to == sender
         if message.status == Status.SUCCESS:
-            if self.standing.host not in message.root_path:
+            if self.may_hang_below((message.parent.host, *message.root_path)):
                 yield from self._note_offer(state, request, message, sender, direct, now)
             return
         if not direct:
@@ -218,7 +218,7 @@ class SeekingRole(UplinkRole):
         if request is None or sender != state.offer.candidate.record.endpoint:
             return
         path = (message.sender.host, *message.root_path)
-        if message.status != Status.SUCCESS or self.standing.host in path:
+        if message.status != Status.SUCCESS or not self.may_hang_below(path):
             yield from self.confirmation_failed(now)
             return
         parent = Parent(

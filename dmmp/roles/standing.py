@@ -119,7 +119,7 @@ class Standing:
             endpoint=self.observed,
             flags=int(flags),
             depth=NOT_JOINED_DEPTH if depth is None else depth,
-            out_degree=self.setup.out_degree,
+            out_degree=min(self.setup.out_degree, 0xFFFF),
             free_slots=min(free, 0xFFFF),
             uptime=max(0, int(now - self.started)),
         )

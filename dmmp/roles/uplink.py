@@ -164,8 +164,9 @@ class UplinkRole(ParentRole):
     ) -> Actions:
         """Take over the parent's state; a path through this host is a loop (Decision 17)."""
         path = (message.sender.host, *message.root_path)
-        if self.standing.host in path:
-            yield from self.lose_parent("loop", now)
+        if not self.may_hang_below(path):
+            reason = "loop" if self.standing.host in path else "too deep"
+            yield from self.lose_parent(reason, now)
             return
         record = replace(message.sender, endpoint=parent.endpoint)
         self.keep(Parent(record, parent.endpoint, path, message.super_node, backups))
@@ -330,6 +331,10 @@ class UplinkRole(ParentRole):
     def has_place(self) -> bool:
         """Tell whether this host is in the tree and may promise places."""
         return self.parent() is not None
+
+    def may_hang_below(self, path: tuple[HostId, ...]) -> bool:
+        """Tell whether a root path is free of this host and leaves room for it (Decision 17)."""
+        return self.standing.host not in path and len(path) < self.parameters.path
 
     def root_path(self) -> tuple[HostId, ...]:
         """Return the ids from the parent up to the source."""

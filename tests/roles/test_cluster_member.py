@@ -26,6 +26,7 @@ from dmmp.messages import (
     SetupRequest,
     SetupResponse,
     SourceRequest,
+    encode,
 )
 from dmmp.messages.common import (
     HostFlag,
@@ -461,3 +462,19 @@ def test_nobody_answers_and_it_leaves_all_the_same() -> None:
         now = alarm[0]
         member.wake(now)
     assert now <= 12.0 + PARAMETERS.leave_wait
+
+
+def test_a_parent_that_is_too_deep_is_left_before_its_path_cannot_be_sent_on() -> None:
+    member = joined()
+    adopt(member, 9, 11.0)
+    deep = RefreshRequest(
+        session=SESSION,
+        source=HostId(3),
+        kind=RefreshKind.PARENT,
+        sender=super_node(3),
+        root_path=tuple(HostId(1000 + hop) for hop in range(64)),
+    )
+    actions = member.receive(deep, at(3), 12.0)
+    (lost,) = events(actions, ParentLost)
+    assert lost.reason == "too deep"  # type: ignore[attr-defined]
+    assert all(encode(send.message) for send in sends(actions))
