@@ -185,11 +185,13 @@ class ClusterMember(SeekingRole):
             yield self.standing.ask(request, self.standing.rendezvous_point, now, tries=2)
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
-        """Ask the RP for candidates again (-03 §6.1)."""
+        """Ask the RP for candidates again (-03 §6.1); while it is silent, those known before."""
         if isinstance(self.state, Waiting):
             pause = self.parameters.retry_bootstrap_most
             self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
             yield from self.register(now, self.refused)
+            if self.standing.rendezvous_silent and self.standing.super_nodes:
+                yield from self.seek(self.known_candidates(), now, previous=self.state.previous)
 
     def on_source_response(
         self, message: SourceResponse, sender: Endpoint, now: Instant
