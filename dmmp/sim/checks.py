@@ -24,6 +24,9 @@ SWEEP_SHARE = 5
 """One sweep in so many looks at a given node's whole view, which is the costly part."""
 
 
+_TO_THE_DEAD = "sends data to the dead"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A check that did not hold."""
@@ -45,6 +48,8 @@ class Bounds:
     """Data may flow back to where it came from."""
     one_sided: float
     """A node takes data from one that does not send it any, or the reverse."""
+    feeding_dead: float
+    """A node sends data to one that is gone."""
     leaving: float
     """From `Stop` to `Left`."""
     relatives: float
@@ -63,9 +68,10 @@ class Bounds:
         return Bounds(
             cycle=2.0,
             one_sided=parameters.hold_cluster + probing,
+            feeding_dead=parameters.hold_mesh + parameters.refresh_cluster + probing,
             leaving=3.0,
             relatives=parameters.hold_mesh + parameters.refresh_mesh + probing,
-            registry=parameters.hold_rp + probing,
+            registry=parameters.hold_rp + parameters.refresh_rp + probing,
             moving=2.0,
             settled=2.0,
         )
@@ -154,7 +160,8 @@ class Checks:
             for wrong in _disagreements(node):
                 now_wrong[wrong] = self._one_sided.get(wrong, now_us)
         for (what, node, other), since in list(now_wrong.items()):
-            if now_us - since > self.bounds.one_sided * MICROSECONDS:
+            bound = self.bounds.feeding_dead if what == _TO_THE_DEAD else self.bounds.one_sided
+            if now_us - since > bound * MICROSECONDS:
                 self.fail("one-sided", now_us, node.name, f"{what} {other.name}")
                 now_wrong[what, node, other] = now_us
         self._one_sided = now_wrong
@@ -276,7 +283,9 @@ def _disagreements(node: Node) -> Iterable[tuple[str, Node, Node]]:
         served = "is not among those served by" if above.alive else "takes data from the dead"
         yield served, node, above
     for below in node.downstream.values():
-        if below is not None and (not below.alive or node not in below.upstream):
+        if below is not None and not below.alive:
+            yield _TO_THE_DEAD, node, below
+        elif below is not None and node not in below.upstream:
             yield "sends data in vain to", node, below
 
 

@@ -33,7 +33,7 @@ class SimOptions:
         """Make the scenario they ask for; by default ten members come each second."""
         window = self.members / 10 if self.window is None else self.window
         flash = Scenario.flash(self.members, window, self.seed)
-        crash_settle = 90.0 if self.crashes else flash.settle
+        crash_settle = 110.0 if self.crashes else flash.settle
         return replace(flash, loss=self.loss, crashes=self.crashes, settle=crash_settle)
 
     def command(self) -> str:

@@ -79,7 +79,7 @@ class Scenario:
             relays=rng.randrange(3),
             source_out_degree=rng.randrange(2, 9),
             window=float(rng.randrange(1, 30)),
-            settle=90.0 if troubled else 25.0,
+            settle=110.0 if troubled else 25.0,
             topology=rng.choice(("plane", "transit-stub", "uniform")),
             loss=rng.choice((0.001, 0.01, 0.05)) if lossy else 0.0,
             duplication=rng.choice((0.0, 0.01)) if lossy else 0.0,
@@ -87,7 +87,8 @@ class Scenario:
             uninterested=rng.choice((0.0, 0.1, 0.3)),
             crashes=crashes,
             leaves=rng.randrange(1 + members // 5) if troubled else 0,
-            rendezvous_point_crash=troubled and rng.random() < 0.2,
+            # Never with other crashes: an orphan without the RP may know nobody who lives.
+            rendezvous_point_crash=not troubled and rng.random() < 0.3,
             unreachable=rng.random() < 0.5,
             packets_per_second=rng.choice((0.0, 1.0, 5.0)),
         )

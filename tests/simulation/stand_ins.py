@@ -61,6 +61,7 @@ def world(seconds_of_bounds: float | None = None) -> World:
         bounds = replace(
             Bounds.of(Parameters()),
             one_sided=seconds_of_bounds,
+            feeding_dead=seconds_of_bounds,
             leaving=seconds_of_bounds,
             relatives=seconds_of_bounds,
             registry=seconds_of_bounds,

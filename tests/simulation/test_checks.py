@@ -227,6 +227,17 @@ def test_upstream_that_is_dead() -> None:
     assert "takes data from the dead" in made.failures[0].detail
 
 
+def test_branch_to_the_dead() -> None:
+    """Nobody serves a dead child for ever."""
+    made, _, member = pair()
+    made.crash(member)
+    made.run_until(5.0)
+    assert failed(made) == []
+    made.run_until(8.0)
+    assert failed(made) == ["one-sided"]
+    assert "sends data to the dead member" in made.failures[0].detail
+
+
 def test_leaving() -> None:
     """A host that never says it has left."""
     made, _, member = pair()
