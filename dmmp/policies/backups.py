@@ -15,8 +15,8 @@ def choose_backups(
     at_most: int,
 ) -> tuple[HostRecord, ...]:
     """Name the grandparent and hosts with room, the most room first, the child itself never."""
-    named = [] if grandparent is None else [grandparent]
-    above = grandparent.host if grandparent is not None else child
-    usable = [host for host in others if host.host != child and host.host != above]
+    named = [] if grandparent is None or grandparent.host == child else [grandparent]
+    taken = {child, *(host.host for host in named)}
+    usable = [host for host in others if host.host not in taken]
     usable.sort(key=lambda host: (-host.free_slots, host.host))
     return tuple([*named, *usable[:at_most]][:at_most])

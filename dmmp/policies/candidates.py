@@ -12,11 +12,8 @@ from random import Random
 from dmmp.messages.common import HostRecord
 from dmmp.types import Endpoint, HostId
 
-NEAR = 4
-"""Candidates chosen by the likeness of their addresses."""
-
-ROOMY = 4
-"""Candidates chosen by their free places."""
+KINDS = 3
+"""Equal parts: near by the likeness of their addresses, most free places, random."""
 
 
 def choose_candidates(
@@ -31,14 +28,15 @@ def choose_candidates(
     usable = [host for host in fresh if host.free_slots > 0] or fresh
     if len(usable) <= at_most:
         return tuple(usable)
-    near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:NEAR]
+    part = -(-at_most // KINDS)
+    near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:part]
     rest = [host for host in usable if host not in near]
-    roomy = sorted(rest, key=lambda host: (-host.free_slots, host.host))[:ROOMY]
+    roomy = sorted(rest, key=lambda host: (-host.free_slots, host.host))[:part]
     rest = [host for host in rest if host not in roomy]
     chosen = [*near, *roomy]
     while rest and len(chosen) < at_most:
         chosen.append(rest.pop(rng.randrange(len(rest))))
-    return tuple(chosen)
+    return tuple(chosen[:at_most])
 
 
 def _distance(first: Endpoint, second: Endpoint) -> int:
