@@ -51,6 +51,8 @@ COMMON_SYSCTLS: Final = (
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.default.accept_ra=0",
 )
+UPLINK_SYSCTL: Final = f"net.ipv6.conf.{UPLINK}.accept_dad=0"
+"""The uplinks are there before their namespace's defaults are set."""
 
 
 class InternetError(UsageError):
@@ -333,7 +335,7 @@ class Internet:
         )
         self.router.ip("link set lo up", *(line for host in self for line in _router_lines(host)))
         for host in self:
-            host.run("sysctl", "-q", "-w", *COMMON_SYSCTLS)
+            host.run("sysctl", "-q", "-w", *COMMON_SYSCTLS, UPLINK_SYSCTL)
             host.ip(*_host_lines(host))
         self._await_links()
 

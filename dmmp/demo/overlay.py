@@ -85,11 +85,13 @@ class Node:
 
     @property
     def is_joined(self) -> bool:
-        """Whether it has its place: a parent, or for a source and a rendezvous point an answer."""
+        """Whether it has its place: a parent, a source its identity; a rendezvous point answers."""
         document = self.show()
         if document is None or "counters" not in document:
             return False
-        return self.kind in ("rp", "source") or document.get("parent") is not None
+        if self.kind == "rp":
+            return True
+        return document["node_id" if self.kind == "source" else "parent"] is not None
 
     def processor_seconds(self) -> float:
         """Tell how much processor time it has used, in user mode and in the kernel."""

@@ -214,7 +214,8 @@ class Performance:
             time.sleep(GLANCE)
 
     def _kill_relay(self, overlay: Overlay, result: Result, elapsed: float) -> None:
-        relay = _busiest(overlay, self._members)
+        relay = busiest(overlay, "super-node", self._members)
+        relay = relay or busiest(overlay, "member", self._members)
         if relay is None:
             result.problems.append("no relay feeds a member, so none could be killed")
             return
@@ -267,17 +268,15 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def _busiest(overlay: Overlay, members: Sequence[str]) -> Node | None:
-    """Choose the super node with most members below it, else the member that has most."""
-    for kind in ("super-node", "member"):
-        ranked = [
-            (sum(below in members for below in overlay.below(node.name)), node.name)
-            for node in overlay.of_kind(kind)
-        ]
-        most, name = max(ranked, default=(0, ""))
-        if most:
-            return overlay[name]
-    return None
+def busiest(overlay: Overlay, kind: str, members: Sequence[str]) -> Node | None:
+    """Choose the node of a kind with most of these members below it; None if it has none."""
+    parents = overlay.parents()
+    ranked = [
+        (sum(below in members for below in descendants(parents, node.name)), node.name)
+        for node in overlay.of_kind(kind)
+    ]
+    most, name = max(ranked, default=(0, ""))
+    return overlay[name] if most else None
 
 
 def _reckon(result: Result, reports: dict[str, Report], listeners: dict[str, Listener]) -> None:
