@@ -219,8 +219,7 @@ class ClusterMember(SeekingRole):
             return
         for alarm in (Alarm.PROBES, Alarm.PROBES_DONE, Alarm.OFFERS_DONE, Alarm.JOIN_AGAIN):
             self.alarms.stop(alarm)
-        if isinstance(self.state, Confirming):
-            yield self.decline(self.state.offer)
+        yield from self.give_back()
         yield Become("super-node", Handover(self.standing, message, sender, self.parent()))
 
     def take_over(self, parent: Parent | None, now: Instant) -> Actions:

@@ -141,7 +141,9 @@ class OverlayRole(Role):
         if record.is_none:
             if wanted.pop(record.group, None) is None:
                 return
-        elif wanted.get(record.group) == record or len(wanted) >= self.parameters.groups:
+        elif wanted.get(record.group) == record or (
+            record.group not in wanted and len(wanted) >= self.parameters.groups
+        ):
             return
         else:
             wanted[record.group] = record

@@ -80,7 +80,7 @@ class ParentRole(RegisteredRole):
                     applicant.host in children.confirmed
                     and children.confirmed[applicant.host].mesh is mesh
                 )
-                or children.has_reserved(applicant.host, now),
+                or children.has_reserved(applicant.host, mesh, now),
                 may_pass,
             ),
             ClusterView(
@@ -119,14 +119,13 @@ class ParentRole(RegisteredRole):
     def pass_down(self, message: JoinRequest, applicant: HostRecord, mesh: bool) -> Actions:
         """Pass a Join Request to the children with most places below (slide 16)."""
         children = self.standing.children
-        first = message.passes >= self.parameters.pass_down
-        width = self.parameters.pass_width if first else 1
+        # What the request claims beyond the limit counts for nothing: it would flood the tree.
+        passes = min(message.passes, self.parameters.pass_down)
+        width = self.parameters.pass_width if passes == self.parameters.pass_down else 1
         targets = children.of(mesh=True) if mesh else children.most_spare(False, width)
         if mesh:
             targets = sorted(targets, key=lambda child: self.rng.random())[:width]
-        passed = replace(
-            message, source=self.standing.host, applicant=applicant, passes=message.passes - 1
-        )
+        passed = replace(message, source=self.standing.host, applicant=applicant, passes=passes - 1)
         for child in targets:
             # One place fewer to promise until the child's next refresh says what is left.
             if not mesh:
@@ -146,6 +145,10 @@ class ParentRole(RegisteredRole):
         host = message.source
         mesh = bool(message.sender.flags & HostFlag.SUPER_NODE)
         held = children.confirmed.get(host)
+        if held is not None and not self._has_room(host, mesh, now):
+            # A child whose role changed keeps the place it has until there is one of the other
+            # kind: it is served meanwhile.
+            mesh = held.mesh
         status = self._place_for(message, held, mesh, now)
         if status is not Status.SUCCESS:
             children.release(host)
@@ -182,9 +185,11 @@ class ParentRole(RegisteredRole):
             return Status.SUCCESS
         if not self.has_place() and held is None:
             return Status.NOT_JOINED
-        if self.standing.children.has_reserved(host, now) or self.free_places(mesh, now) > 0:
-            return Status.SUCCESS
-        return Status.FULL
+        return Status.SUCCESS if self._has_room(host, mesh, now) else Status.FULL
+
+    def _has_room(self, host: HostId, mesh: bool, now: Instant) -> bool:
+        reserved = self.standing.children.has_reserved(host, mesh, now)
+        return reserved or self.free_places(mesh, now) > 0
 
     def refresh_answer(
         self, message: RefreshRequest, status: Status, now: Instant
@@ -203,8 +208,8 @@ class ParentRole(RegisteredRole):
     def on_child_leaves(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
         """Let a child, or an applicant that declined, go (slide 20)."""
         yield Send(self.standing.answer(LeaveResponse, message), sender)
+        self.standing.children.release(message.source)
         if message.reason == LeaveReason.DECLINED:
-            self.standing.children.release(message.source)
             return
         child = self.standing.children.confirmed.get(message.source)
         if child is not None and child.endpoint == sender:

@@ -57,12 +57,15 @@ class Children:
         return [child for child in self.confirmed.values() if child.mesh is mesh]
 
     def taken(self, mesh: bool, now: Instant) -> int:
-        """Count places that are taken or reserved, in the mesh or in the cluster."""
-        held = sum(1 for child in self.confirmed.values() if child.mesh is mesh)
-        return held + sum(
+        """Count places that are taken or reserved, in the mesh or in the cluster.
+
+        A child that has been promised a place of the other kind counts in both until it moves.
+        """
+        held = {host for host, child in self.confirmed.items() if child.mesh is mesh}
+        return len(held) + sum(
             1
             for host, (until, in_mesh) in self.reserved.items()
-            if in_mesh is mesh and until > now and host not in self.confirmed
+            if in_mesh is mesh and until > now and host not in held
         )
 
     def reserve(self, host: HostId, mesh: bool, now: Instant) -> None:
@@ -72,9 +75,10 @@ class Children:
         if len(self.reserved) < self._parameters.children:
             self.reserved[host] = (now + self._parameters.reservation_hold, mesh)
 
-    def has_reserved(self, host: HostId, now: Instant) -> bool:
-        """Tell whether a place is held for the host."""
-        return host in self.reserved and self.reserved[host][0] > now
+    def has_reserved(self, host: HostId, mesh: bool, now: Instant) -> bool:
+        """Tell whether a place is held for the host, in the mesh or in the cluster."""
+        until, in_mesh = self.reserved.get(host, (now, mesh))
+        return until > now and in_mesh is mesh
 
     def release(self, host: HostId) -> None:
         """Give up a reservation."""

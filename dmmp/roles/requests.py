@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from dmmp.actions import Send
+from dmmp.messages.liveness import StatusReport
 from dmmp.messages.schema import Message
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, Instant
@@ -53,10 +54,15 @@ class Requests:
         self._sequence = (self._sequence + 1) % _SEQUENCES
         numbered = replace(message, sequence=self._sequence)
         if len(self._open) >= self._parameters.maximum_outstanding:
-            del self._open[next(iter(self._open))]
+            del self._open[self._least_missed()]
         wait = self._parameters.retry_first
         self._open[self._sequence] = Request(numbered, to, now, wait, tries - 1, any_sender)
         return Send(numbered, to), self._sequence, now + wait
+
+    def _least_missed(self) -> int:
+        # Nobody waits for the answer to a report; a role could wait for ever for any other.
+        reports = (n for n, held in self._open.items() if isinstance(held.message, StatusReport))
+        return next(reports, next(iter(self._open)))
 
     def match(self, response: Message, sender: Endpoint) -> Request | None:
         """Take the request that this answers; None, and counted, if there is none."""

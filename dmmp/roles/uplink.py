@@ -236,6 +236,8 @@ class UplinkRole(ParentRole):
 
     def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
         """No answer to the probes: the relative is inactive (slide 18)."""
+        if not request.sent_again:
+            return  # It measured a candidate: one lost datagram is no verdict (Decision 11).
         parent = self.parent()
         if parent is not None and parent.endpoint == request.to:
             yield from self.lose_parent("silent", now)
@@ -285,8 +287,7 @@ class UplinkRole(ParentRole):
         now: Instant,
     ) -> Actions:
         """Seek a place elsewhere; `previous` is the parent if it serves this host meanwhile."""
-        if isinstance(self.state, Confirming):
-            yield self.decline(self.state.offer)
+        yield from self.give_back()
         others = [*first, *(Candidate(backup) for backup in parent.backups)]
         others += self.known_candidates()
         elsewhere = [c for c in others if c.record.host != parent.record.host]
@@ -302,6 +303,7 @@ class UplinkRole(ParentRole):
 
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
         """Leave in good order: tell parent, children and the RP, wait for answers (slide 20)."""
+        yield from self.give_back()
         parent = self.parent()
         replacement = HostRecord() if parent is None else parent.record
         told = [child.endpoint for child in self.standing.children.confirmed.values()]
@@ -399,6 +401,18 @@ class UplinkRole(ParentRole):
         """Give back a place that is not wanted."""
         message = self.standing.make(LeaveReport, reason=LeaveReason.DECLINED)
         return Send(message, offer.candidate.record.endpoint)
+
+    def give_back(self) -> Actions:
+        """Give back the place being taken up, if any: its owner may have confirmed it already."""
+        state = self.state
+        if not isinstance(state, Confirming):
+            return
+        endpoint = state.offer.candidate.record.endpoint
+        self.standing.requests.close_all_to(endpoint, RefreshRequest)
+        if state.previous is None or state.previous.endpoint != endpoint:
+            yield Send(self.standing.make(LeaveReport, reason=LeaveReason.MOVED), endpoint)
+        for other in state.others:
+            yield self.decline(other)
 
     def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
         """Tell others that the parent is inactive (slide 18)."""

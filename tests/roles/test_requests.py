@@ -1,0 +1,157 @@
+"""Open requests: matching, retransmission, and what happens when the table is full.
+
+Decisions 6 and 9.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmmp.messages import (
+    JoinRequest,
+    JoinResponse,
+    LeaveResponse,
+    Message,
+    ProbeRequest,
+    ProbeResponse,
+    SetupRequest,
+    StatusReport,
+)
+from dmmp.messages.common import HostRecord
+from dmmp.roles.requests import Request, Requests
+from dmmp.types import Endpoint
+from tests.roles.stage import PARAMETERS, at
+
+
+def requests(seed: int = 1) -> Requests:
+    """Make an empty table."""
+    return Requests(PARAMETERS, Random(seed))
+
+
+PARENT = at(3)
+
+
+def ask(table: Requests, to: Endpoint = PARENT, tries: int = 5, now: float = 0.0) -> int:
+    """Open a probe; return its number."""
+    return table.open(ProbeRequest(timestamp=0), to, now, tries)[1]
+
+
+def reply(sequence: int) -> ProbeResponse:
+    """Make the answer to a probe."""
+    return ProbeResponse(sequence=sequence, timestamp=0, sender=HostRecord())
+
+
+def test_the_numbers_start_at_random_and_grow() -> None:
+    first, second = requests(1), requests(2)
+    assert ask(first) != ask(second)
+    assert (ask(first) - ask(first)) % (1 << 32) == (1 << 32) - 1
+
+
+def test_the_numbers_go_round() -> None:
+    table = requests()
+    table._sequence = (1 << 32) - 2
+    assert [ask(table) for _ in range(3)] == [(1 << 32) - 1, 0, 1]
+    assert table.match(reply(0), at(3)) is not None
+
+
+def test_it_is_sent_after_a_quarter_second_doubling_five_times_in_all() -> None:
+    table = requests()
+    send, sequence, look = table.open(ProbeRequest(timestamp=7), at(3), 10.0, 5)
+    times = [10.0]
+    while True:
+        again = table.again(sequence, look)
+        if not isinstance(again, tuple):
+            break
+        assert again[0] == send, "the same message, with the same number"
+        times.append(look)
+        look = again[1]
+    assert isinstance(again, Request) and again.to == at(3)
+    assert times == [10.0, 10.25, 10.75, 11.75, 13.75] and look == 17.75
+    # Given up once, then it is forgotten.
+    assert table.again(sequence, 99.0) is None and len(table) == 0
+
+
+def test_only_the_host_that_was_asked_can_answer() -> None:
+    table = requests()
+    sequence = ask(table)
+    assert table.match(reply(sequence), at(4)) is None
+    assert table.match(LeaveResponse(sequence=sequence), at(3)) is None
+    assert table.match(reply(sequence + 1), at(3)) is None
+    assert table.unmatched == 3
+    assert table.match(reply(sequence), at(3)) is not None
+
+
+def test_a_second_answer_means_nothing() -> None:
+    table = requests()
+    sequence = ask(table)
+    table.match(reply(sequence), at(3))
+    assert table.match(reply(sequence), at(3)) is None and table.unmatched == 1
+
+
+def test_a_request_that_is_passed_on_is_answered_by_several() -> None:
+    table = requests()
+    join = JoinRequest(applicant=HostRecord())
+    _, sequence, _ = table.open(join, at(3), 0.0, 3, any_sender=True)
+    for number in (5, 6):
+        assert table.match(JoinResponse(sequence=sequence), at(number)) is not None
+    table.close(sequence)
+    assert table.match(JoinResponse(sequence=sequence), at(7)) is None
+
+
+def test_after_a_retransmission_the_round_trip_is_unknown() -> None:
+    table = requests()
+    sequence = ask(table)
+    request = table.peek(reply(sequence), at(3))
+    assert request is not None and request.round_trip(0.04) == 0.04
+    table.again(sequence, 0.25)
+    assert request.round_trip(0.29) is None
+
+
+def test_closing_what_is_open_to_a_host_leaves_the_others() -> None:
+    table = requests()
+    probe, other = ask(table, at(3)), ask(table, at(4))
+    _, setup, _ = table.open(SetupRequest(sender=HostRecord()), at(3), 0.0, 5)
+    table.close_all_to(at(3), ProbeRequest)
+    assert [table.is_waiting(number) for number in (probe, other, setup)] == [False, True, True]
+    table.close_all_to(at(3))
+    assert len(table) == 1 and table.is_open(ProbeRequest, at(4))
+
+
+def test_the_table_is_bounded() -> None:
+    table = requests()
+    for _ in range(2 * PARAMETERS.maximum_outstanding):
+        ask(table)
+    assert len(table) == PARAMETERS.maximum_outstanding
+
+
+def test_a_flood_of_reports_pushes_out_no_request_whose_end_somebody_waits_for() -> None:
+    # A source that chooses one hundred super nodes at once tells each of all the others.
+    table = requests()
+    _, setup, _ = table.open(SetupRequest(sender=HostRecord()), at(3), 0.0, 5)
+    for number in range(2 * PARAMETERS.maximum_outstanding):
+        report: Message = StatusReport(subject=HostRecord())
+        send, _, _ = table.open(report, at(number % 200), 0.0, 5)
+        assert isinstance(send.message, StatusReport)
+    assert table.is_waiting(setup) and len(table) == PARAMETERS.maximum_outstanding
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), max_size=60))
+def test_every_request_ends_exactly_once(steps: list[tuple[int, int]]) -> None:
+    table = requests()
+    opened: list[int] = []
+    ended: list[int] = []
+    for kind, which in steps:
+        if kind == 0 or not opened:
+            opened.append(ask(table, tries=2))
+            continue
+        sequence = opened[which % len(opened)]
+        if kind == 1 and table.match(reply(sequence), at(3)) is not None:
+            ended.append(sequence)
+        if kind == 2 and isinstance(table.again(sequence, 1.0), Request):
+            ended.append(sequence)
+    assert len(ended) == len(set(ended))
+    assert len(table) == len(opened) - len(ended)
+    assert all(table.is_waiting(sequence) != (sequence in ended) for sequence in opened)
