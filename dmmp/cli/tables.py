@@ -14,12 +14,16 @@ from rich.text import Text
 
 from dmmp.doctor import Check
 
+PIPE_WIDTH = 200
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def print_tables(tables: Iterable[Table]) -> None:
     """Print tables one below the other."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe has no width; what reads it wants lines whole.
+        console.width = PIPE_WIDTH
     for table in tables:
         console.print(table)
 

@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,7 +42,10 @@ def directory() -> Path:
         return Path("/run/dmmp")
     if run := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(run, "dmmp")
-    return Path.home() / ".dmmp" / "run"
+    home = Path.home()
+    if os.access(home, os.W_OK):
+        return home / ".dmmp" / "run"
+    return Path(tempfile.gettempdir(), f"dmmp-{os.geteuid()}")
 
 
 def claim(name: str | None, kind: str) -> tuple[str, socket.socket]:
@@ -54,6 +58,8 @@ def claim(name: str | None, kind: str) -> tuple[str, socket.socket]:
     try:
         where = directory()
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if where.stat().st_uid not in (0, os.geteuid()):
+            raise PermissionError(f"{where} belongs to another user")
         with _locked(where):
             for candidate in [name] if name else _candidates(kind):
                 path = where / f"{candidate}{_SUFFIX}"
@@ -91,7 +97,10 @@ def _is_alive(path: Path) -> bool:
             probe.connect(os.fspath(path))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
-        except OSError:
+        except OSError as error:
+            if error.errno is None and not isinstance(error, TimeoutError):
+                # Not the kernel's answer but Python's: the path is too long for a socket.
+                raise
             # Somebody is there and busy, or is not ours to judge.
             return True
     return True

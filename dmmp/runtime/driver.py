@@ -257,7 +257,7 @@ class Driver:
 
     def _on_event(self, event: Event) -> None:
         match event:
-            case Registered(session, host, _):
+            case Registered(session=session, host=host):
                 self.session, self.host_id = session, host
                 if self.edge is not None:
                     self.edge.registered(session, host)

@@ -1,8 +1,8 @@
 """The TUN edge: programs' packets to the forwarder and back, IGMP and MLD to the host's wishes.
 
 Reads in batches; memberships become `Subscribe`, multicast data is originated or dropped for a
-named reason, too-big packets are answered. Nothing but carried multicast passes in either direction, so
-a peer cannot inject unicast. Walks of §4.16; §4.9; Decisions 25, 26 and 27.
+named reason, too-big packets are answered. Nothing but carried multicast passes in either
+direction, so a peer cannot inject unicast. Walks of §4.16; §4.9; Decisions 25, 26 and 27.
 """
 
 from __future__ import annotations

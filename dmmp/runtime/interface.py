@@ -32,6 +32,8 @@ MAXIMUM_DATAGRAM_BYTES = 65535
 _IP_TTL, _IP_RECVTTL, _IP_MULTICAST_ALL = 2, 12, 49
 _IPV6_MULTICAST_ALL, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 29, 51, 52
 _SO_ATTACH_FILTER = 26
+_FILTER_PROTOCOL = 0xFFFFF000
+_EVERY_PROTOCOL = 0x0003
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 _PORTS = struct.Struct("!HHHH")
 _log = logging.getLogger(__name__)
@@ -151,7 +153,8 @@ class Interface:
         opened.setsockopt(
             socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), pointer)
         )
-        opened.bind((self.name, _ETHERTYPES[version]))
+        # Only sockets for every protocol are shown what this host itself sends (packet(7)).
+        opened.bind((self.name, _EVERY_PROTOCOL))
         # A packet socket asks the network for nothing: the joining is another socket's.
         joiner = self._socket(version)
         for group in groups:
@@ -344,7 +347,8 @@ def packet_filter(groups: Sequence[IpAddress]) -> list[tuple[int, int, int, int]
     Without it every packet of a busy interface would come to Python.
     """
     load, equal, give = 0x20, 0x15, 0x06
-    steps: list[tuple[int, int, int, int]] = []
+    ethertype = _ETHERTYPES[groups[0].version]
+    steps = [(load, 0, 0, _FILTER_PROTOCOL), (equal, 1, 0, ethertype), (give, 0, 0, 0)]
     for group in groups:
         offset = 16 if group.version == 4 else 24
         words = [group.packed[at : at + 4] for at in range(0, len(group.packed), 4)]

@@ -1,8 +1,8 @@
 """The batched socket of Linux: bursts from the kernel and to it, by UDP GRO and GSO.
 
-One `recvmsg` gives up to 64 datagrams of one sender in one buffer, one `sendmsg` sends as many: three
-to four times what single datagrams reach, in Python as in C (§3). Where the kernel does not coalesce,
-datagrams that lie there already are grouped all the same. Linux 5.0 or newer.
+One `recvmsg` gives up to 64 datagrams of one sender in one buffer, one `sendmsg` sends as many:
+three to four times what single datagrams reach, in Python as in C (architecture §3). Where the
+kernel does not coalesce, datagrams that lie there already are grouped all the same. Linux 5.0.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dmmp.runtime.sockets import (
     Collector,
     count_failure,
     endpoint_of,
+    kernel_drops,
     new_counters,
 )
 
@@ -30,7 +31,7 @@ _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY_BYTES = socket.CMSG_SPACE(struct.calcsize("i"))
 _STRIDE = struct.Struct("i")
 _UNBATCHABLE = (errno.EMSGSIZE, errno.EIO, errno.EINVAL)
-"""A segment above the path's MTU, or a device that cannot: such a burst goes as single datagrams."""
+"""A segment above the path's MTU, or a device that cannot: the burst goes as single datagrams."""
 
 Ancillary = list[tuple[int, int, bytes]]
 Waiting = tuple[bytes | memoryview, int, Address]
@@ -90,6 +91,10 @@ class BatchedSocket:
             # An ICMP error about some peer: no reason to stop hearing the others.
             self.counters["network_errors"] += 1
         return collector.take()
+
+    def overflowed(self) -> int:
+        """Give how many datagrams the kernel dropped because we did not fetch them in time."""
+        return kernel_drops(self._socket)
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""

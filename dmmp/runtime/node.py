@@ -7,6 +7,7 @@ How a node behaves is in the roles; how it shows itself, in `observe`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import time
@@ -38,7 +39,7 @@ from dmmp.types import Endpoint
 FIRST_REMINDER = 3.0
 """Seconds after which a node says again what it waits for; each time twice as long."""
 
-LONGEST_REMINDER = 60.0
+LONGEST_REMINDER = 15.0
 
 SESSION_NAME_LIMIT_BYTES = 64
 """Longest session name that a Subscription Request carries."""
@@ -118,6 +119,8 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
         stop.driver = driver
         await control.start()
         edge = socket = None
+        # What is here now stays: the collector need not look at it again and again.
+        gc.freeze()
         with news:
             await driver.run()
     finally:

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol, cast
@@ -41,6 +42,8 @@ _log = logging.getLogger(__name__)
 _DRAIN_BYTES = 4 * 65536
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("9I")
 
 Address = tuple[Any, ...]
 
@@ -53,6 +56,9 @@ class DatagramSocket(Protocol):
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
+
+    def overflowed(self) -> int:
+        """Give how many datagrams the kernel dropped because we did not fetch them in time."""
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""
@@ -169,18 +175,16 @@ class Collector:
 def bind(listen: Endpoint | None) -> socket.socket:
     """Open and bind a UDP socket, or raise `UsageError` with the cure.
 
-    None is "the usual port if it is free, else any", on IPv6 and IPv4 alike where the kernel can.
-    An IPv6 wildcard takes IPv4 too.
+    None is "the usual port if it is free, else any". The IPv6 wildcard takes IPv4 too, and is the
+    IPv4 one where the kernel has no IPv6.
     """
     if listen is not None:
         return _bound(listen)
-    for port in (DEFAULT_PORT, 0):
-        for wildcard in ("::", "0.0.0.0"):
-            try:
-                return _bound(Endpoint(ip_address(wildcard), port))
-            except UsageError as error:
-                failure = error
-    raise failure
+    wildcard = ip_address("::")
+    try:
+        return _bound(Endpoint(wildcard, DEFAULT_PORT))
+    except UsageError:
+        return _bound(Endpoint(wildcard, 0))
 
 
 def _bound(listen: Endpoint) -> socket.socket:
@@ -188,6 +192,8 @@ def _bound(listen: Endpoint) -> socket.socket:
     try:
         made = socket.socket(socket.AF_INET6 if version6 else socket.AF_INET, socket.SOCK_DGRAM)
     except OSError as error:
+        if version6 and listen.address.is_unspecified:
+            return _bound(Endpoint(ip_address("0.0.0.0"), listen.port))
         raise UsageError(f"--listen {listen}: {error.strerror}; use an IPv4 address") from None
     try:
         made.setblocking(False)
@@ -230,6 +236,16 @@ def new_counters() -> dict[str, int]:
     """Make the counters of a socket; those of what was not sent are named by the reason."""
     names = ("queue_full", "unreachable", "too_big", "send_failed")
     return dict.fromkeys((*names, "receive_queue_full", "network_errors"), 0)
+
+
+def kernel_drops(opened: socket.socket) -> int:
+    """Ask the kernel how many datagrams found the receive buffer full (SK_MEMINFO_DROPS)."""
+    try:
+        return int(
+            _MEMINFO.unpack(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[8]
+        )
+    except (OSError, struct.error):
+        return 0
 
 
 def count_failure(counters: dict[str, int], error: OSError) -> None:
@@ -335,6 +351,10 @@ class PortableSocket:
         except OSError:
             self.counters["network_errors"] += 1
         return collector.take() if count else None
+
+    def overflowed(self) -> int:
+        """Give how many datagrams the kernel dropped because we did not fetch them in time."""
+        return kernel_drops(self._socket)
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""

@@ -5,6 +5,7 @@ It only adds up what forwarder, edge, socket and driver have counted (docs/show.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from dmmp.forwarding.forwarder import Forwarder
@@ -14,64 +15,82 @@ from dmmp.runtime.interface import Interface
 from dmmp.runtime.observe import Document, added
 
 TOTALS = ("data_received", "data_forwarded", "delivered", "duplicates", "lost", "dropped")
-"""Counters that every node has, in this order, whatever its role."""
+"""Counters that every node shows, in this order, whatever its role."""
+
+REASONS = ("ttl", "no_members", "not_upstream", "duplicate", "malformed", "queue_full")
+"""Reasons for drops that every node shows; others are there once they have happened."""
 
 _INTERFACE_DROPS = ("ttl", "loop", "not_udp", "not_named", "malformed", "unwritable")
 _DRIVER_DROPS = ("malformed", "no_forwarder", "not_registered")
-_SOCKET_DROPS = ("queue_full", "receive_queue_full", "unreachable", "too_big", "send_failed")
+
+Counts = dict[str, int]
 
 
 def traffic_document(driver: Driver) -> Document:
     """Show what a node has moved and dropped."""
-    forwarder, edge = driver.forwarder, driver.edge
-    totals: dict[str, int] = {}
-    drops: dict[str, int] = {}
-    per_group: dict[str, dict[str, int]] = {}
-    tables: dict[str, int] = {}
-    if isinstance(forwarder, Forwarder):
-        moved: dict[str, Any] = dict(forwarder.snapshot())
-        drops, per_group = dict(moved.pop("dropped")), moved.pop("groups")
-        tables = moved.pop("tables")
-        totals = moved
-    drops = added(drops, _picked(driver.counters, _DRIVER_DROPS))
-    sent = driver.socket.counters
-    drops = added(drops, {f"socket_{name}": sent.get(name, 0) for name in _SOCKET_DROPS[1:]})
-    drops = added(drops, {"queue_full": sent.get("queue_full", 0)})
-    edge_document: Document | None = None
-    if isinstance(edge, Gateway):
-        drops = added(drops, edge.drops, _named("tun_", edge.device.drops))
-        if edge.membership is not None:
-            drops = added(drops, _named("membership_", edge.membership.drops))
-        edge_document = _tun(edge)
-    elif isinstance(edge, Interface):
-        drops = added(drops, _picked(edge.counters, _INTERFACE_DROPS))
-        edge_document = {"interface": edge.name, "groups": [str(group) for group in edge.groups]}
-        edge_document |= _picked(edge.counters, ("read", "written"))
-    totals["dropped"] = sum(drops.values())
-    counters = {name: totals.get(name, 0) for name in TOTALS}
+    moved: dict[str, Any] = {"dropped": {}, "groups": {}, "tables": {}}
+    if isinstance(driver.forwarder, Forwarder):
+        moved = dict(driver.forwarder.snapshot())
+    drops = added(
+        dict.fromkeys(REASONS, 0),
+        moved.pop("dropped"),
+        _happened(_picked(driver.counters, _DRIVER_DROPS)),
+        _happened(_socket_drops(driver)),
+        _happened(_edge_drops(driver)),
+    )
+    per_group, tables = moved.pop("groups"), moved.pop("tables")
+    totals = moved | {"dropped": sum(drops.values())}
+    counters = {name: totals.get(name, 0) for name in TOTALS} | totals
     return {
-        "counters": counters | totals,
+        "counters": counters | _picked(driver.counters, ("control_received", "control_sent")),
         "drops": drops,
         "per_group": per_group,
-        "control": _picked(driver.counters, ("control_received", "control_sent")),
-        "edge": edge_document,
+        "edge": _edge(driver),
         "data_tables": tables,
     }
 
 
-def _tun(edge: Gateway) -> Document:
-    addresses: list[Any] = [] if edge.addresses is None else list(edge.addresses)
-    return {
-        "interface": edge.device.name,
-        "addresses": [str(address) for address in addresses if address is not None],
-        "mtu": edge.device.mtu,
-        **edge.counters,
+def _socket_drops(driver: Driver) -> Counts:
+    counted = driver.socket.counters
+    named = {f"socket_{name}": count for name, count in counted.items() if name != "queue_full"}
+    return named | {
+        "queue_full": counted["queue_full"],
+        "socket_overflow": driver.socket.overflowed(),
     }
 
 
-def _picked(counters: dict[str, int], names: tuple[str, ...]) -> dict[str, int]:
+def _edge_drops(driver: Driver) -> Counts:
+    edge = driver.edge
+    if isinstance(edge, Gateway):
+        device = {f"tun_{name}": count for name, count in edge.device.drops.items()}
+        return edge.drops | device
+    if isinstance(edge, Interface):
+        return _picked(edge.counters, _INTERFACE_DROPS)
+    return {}
+
+
+def _edge(driver: Driver) -> Document | None:
+    edge = driver.edge
+    if isinstance(edge, Gateway):
+        addresses = [str(address) for address in edge.addresses or () if address is not None]
+        return {
+            "kind": "tun",
+            "interface": edge.device.name,
+            "addresses": addresses,
+            "mtu": edge.device.mtu,
+            "membership_drops": {} if edge.membership is None else dict(edge.membership.drops),
+            **edge.counters,
+        }
+    if isinstance(edge, Interface):
+        groups = [str(group) for group in edge.groups]
+        named = {"kind": "interface", "interface": edge.name, "groups": groups}
+        return named | _picked(edge.counters, ("read", "written"))
+    return None
+
+
+def _picked(counters: Mapping[str, int], names: tuple[str, ...]) -> Counts:
     return {name: counters.get(name, 0) for name in names}
 
 
-def _named(prefix: str, counters: dict[str, int]) -> dict[str, int]:
-    return {prefix + name: count for name, count in counters.items()}
+def _happened(counters: Mapping[str, int]) -> Counts:
+    return {name: count for name, count in counters.items() if count}

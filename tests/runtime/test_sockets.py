@@ -1,0 +1,227 @@
+"""Datagram sockets: bursts in, bursts out, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmmp.errors import UsageError
+from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.runtime.sockets import (
+    ENDPOINT_CACHE_LIMIT,
+    Addresses,
+    Collector,
+    DatagramSocket,
+    bind,
+    count_failure,
+    new_counters,
+    open_socket,
+)
+from dmmp.types import Endpoint
+from tests.runtime.loopback import ANY_PORT, LOOPBACK
+
+DATAPATHS = pytest.mark.parametrize("datapath", ["portable", "batched"])
+
+
+def segments(bursts: list[Burst]) -> list[tuple[bytes, Endpoint]]:
+    """Take bursts apart into datagrams."""
+    found = []
+    for data, stride, sender in bursts:
+        assert len(data) <= max(MAXIMUM_BURST_BYTES, stride)
+        if len(data) <= stride:
+            found.append((bytes(data), sender))
+            continue
+        assert len(data) <= stride * MAXIMUM_SEGMENTS
+        found += [(bytes(data[at : at + stride]), sender) for at in range(0, len(data), stride)]
+    return found
+
+
+def on_two(
+    datapath: str, play: Callable[[DatagramSocket, DatagramSocket], Awaitable[None]]
+) -> None:
+    """Run something with two sockets, and see that they close."""
+
+    async def main() -> None:
+        one, other = await open_socket(ANY_PORT, datapath), await open_socket(ANY_PORT, datapath)
+        try:
+            await play(one, other)
+        finally:
+            one.close()
+            other.close()
+        assert await one.receive() == [] and await other.receive() == []
+
+    asyncio.run(main())
+
+
+async def take(opened: DatagramSocket, count: int) -> list[tuple[bytes, Endpoint]]:
+    found: list[tuple[bytes, Endpoint]] = []
+    while len(found) < count:
+        found += segments(await asyncio.wait_for(opened.receive(), 10))
+    return found
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 40), st.integers(1, 60), st.integers(0, 60), st.sampled_from("abc")
+        ),
+        max_size=60,
+    )
+)
+def test_the_collector_gives_back_what_was_put_in(
+    blocks: list[tuple[int, int, int, str]],
+) -> None:
+    # A block is what one recvmsg gives: whole segments and perhaps a shorter last one.
+    addresses = Addresses(socket.AF_INET)
+    collector = Collector(addresses)
+    expected, given_out, number = [], [], 0
+    for count, stride, rest, host in blocks:
+        sizes = [stride] * count + ([rest] if 0 < rest < stride else [])
+        room = collector.room
+        if room is None:
+            given_out += collector.take()
+            room = collector.room
+            assert room is not None
+        data = b""
+        for size in sizes:
+            number += 1
+            datagram = bytes([number % 256]) * size
+            data += datagram
+            expected.append((datagram, Endpoint(ip_address("10.0.0.1"), ord(host))))
+        room[: len(data)] = data
+        collector.add(len(data), stride, ("10.0.0.1", ord(host)))
+    assert segments(given_out + collector.take()) == expected
+
+
+def test_an_empty_datagram_is_a_burst_of_its_own() -> None:
+    collector = Collector(Addresses(socket.AF_INET))
+    collector.add(0, 0, ("10.0.0.1", 1))
+    assert [len(burst.data) for burst in collector.take()] == [0]
+
+
+@DATAPATHS
+def test_what_is_sent_in_bursts_arrives_in_order(datapath: str) -> None:
+    sent = [bytes([number]) * (900 if number % 10 else 300) for number in range(120)]
+
+    async def play(one: DatagramSocket, other: DatagramSocket) -> None:
+        for at in range(0, len(sent), 10):
+            # Nine equal ones after a short one: a burst of one and a burst of nine.
+            one.send([Transmit(sent[at], 300, other.local)])
+            one.send([Transmit(b"".join(sent[at + 1 : at + 10]), 900, other.local)])
+        assert await take(other, len(sent)) == [(each, one.local) for each in sent]
+
+    on_two(datapath, play)
+
+
+@DATAPATHS
+def test_a_receiver_that_died_does_not_stop_the_others(datapath: str) -> None:
+    async def play(one: DatagramSocket, other: DatagramSocket) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
+            dead.bind((str(LOOPBACK), 0))
+            nowhere = Endpoint(LOOPBACK, dead.getsockname()[1])
+        for number in range(20):
+            one.send([Transmit(b"x", 1, nowhere), Transmit(bytes([number]), 1, other.local)])
+        assert [data[0] for data, _ in await take(other, 20)] == list(range(20))
+        other.send([Transmit(b"back", 4, one.local)])
+        assert await take(one, 1) == [(b"back", other.local)]
+
+    on_two(datapath, play)
+
+
+@DATAPATHS
+def test_an_ipv6_socket_speaks_ipv4_too(datapath: str) -> None:
+    async def main() -> None:
+        both = await open_socket(Endpoint(ip_address("::"), 0), datapath)
+        only4 = await open_socket(ANY_PORT, datapath)
+        only4.send([Transmit(b"four" * 3, 4, Endpoint(LOOPBACK, both.local.port))])
+        assert await take(both, 3) == [(b"four", only4.local)] * 3
+        both.send([Transmit(b"back" * 3, 4, only4.local)])
+        answers = await take(only4, 3)
+        assert [data for data, _ in answers] == [b"back"] * 3
+        only4.send([Transmit(b"six", 3, Endpoint(ip_address("::1"), both.local.port))])
+        assert only4.counters["unreachable"] == 1
+        both.close()
+        only4.close()
+
+    asyncio.run(main())
+
+
+@DATAPATHS
+def test_closing_wakes_whoever_waits(datapath: str) -> None:
+    async def main() -> None:
+        opened = await open_socket(ANY_PORT, datapath)
+        waiting = asyncio.ensure_future(opened.receive())
+        await asyncio.sleep(0)
+        opened.close()
+        opened.close()
+        assert await asyncio.wait_for(waiting, 5) == []
+
+    asyncio.run(main())
+
+
+@DATAPATHS
+def test_what_does_not_fit_the_kernel_is_counted(datapath: str) -> None:
+    async def play(one: DatagramSocket, other: DatagramSocket) -> None:
+        one.send([Transmit(bytes(65508), 65508, other.local)])
+        assert one.counters["too_big"] == 1
+
+    on_two(datapath, play)
+
+
+@DATAPATHS
+def test_a_full_receive_buffer_shows(datapath: str) -> None:
+    async def play(one: DatagramSocket, other: DatagramSocket) -> None:
+        # Nobody reads `other` meanwhile: its event loop is busy with sending.
+        for _ in range(400):
+            one.send([Transmit(bytes(60000), 1000, other.local)])
+        assert other.overflowed() > 0 and one.overflowed() == 0
+
+    on_two(datapath, play)
+
+
+def test_a_taken_port_is_named_with_the_cure() -> None:
+    with bind(ANY_PORT) as first:
+        taken = Endpoint(LOOPBACK, first.getsockname()[1])
+        with pytest.raises(UsageError, match=f"port {taken.port} is taken; .*--listen"):
+            bind(taken)
+
+
+def test_without_a_wish_the_port_is_any_if_the_usual_one_is_taken() -> None:
+    with bind(None) as first, bind(None) as second:
+        assert first.getsockname()[1] != second.getsockname()[1]
+
+
+def test_a_strangers_address_is_named_with_the_cure() -> None:
+    with pytest.raises(UsageError, match="not an address of this machine"):
+        bind(Endpoint(ip_address("192.0.2.1"), 0))
+
+
+def test_the_address_caches_are_bounded() -> None:
+    addresses = Addresses(socket.AF_INET6)
+    for port in range(ENDPOINT_CACHE_LIMIT + 10):
+        addresses.endpoint(("::ffff:10.0.0.1", port, 0, 0))
+        addresses.address(Endpoint(LOOPBACK, port))
+    assert len(addresses._endpoints) <= ENDPOINT_CACHE_LIMIT
+    assert len(addresses._addresses) <= ENDPOINT_CACHE_LIMIT
+    assert addresses.endpoint(("fe80::1%eth0", 5, 0, 3)) == Endpoint(ip_address("fe80::1"), 5)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.EMSGSIZE, "too_big"),
+        (errno.EPERM, "send_failed"),
+    ],
+)
+def test_failures_are_counted_by_reason(code: int, reason: str) -> None:
+    counters = new_counters()
+    count_failure(counters, OSError(code, ""))
+    assert counters[reason] == 1 == sum(counters.values())

@@ -1,0 +1,307 @@
+"""The command line as people use it: real processes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dmmp import __version__
+from dmmp.cli.options import OUT_DEGREE_LIMIT, out_degree, parse_rate
+from dmmp.errors import UsageError
+from dmmp.messages import ProbeRequest, encode
+from dmmp.runtime.control import DIRECTORY_VARIABLE
+
+SECONDS = 30
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return dict(os.environ, **{DIRECTORY_VARIABLE: str(tmp_path)})
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "dmmp", *arguments]
+
+
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment, capture_output=True, text=True, timeout=SECONDS
+    )
+
+
+class Running:
+    """A long-running command, and what it says."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+
+    def says(self, pattern: str) -> re.Match[str]:
+        """Read lines until one matches."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if found := re.search(pattern, line):
+                return found
+        raise AssertionError(f"never said {pattern!r}, but: {''.join(self.said)}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+
+@contextmanager
+def started(environment: dict[str, str], *arguments: str) -> Iterator[Running]:
+    process = subprocess.Popen(
+        command(*arguments),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield Running(process)
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextmanager
+def rendezvous_point(environment: dict[str, str], *arguments: str) -> Iterator[tuple[Running, str]]:
+    """Start one for session `demo`; give it and its address."""
+    listening = ("rp", "--listen", "127.0.0.1:0", "--session", "demo", *arguments)
+    with started(environment, *listening) as running:
+        yield running, running.says(r"ready: .* on (127\.0\.0\.1:\d+)")[1]
+
+
+HOST = ("member", "--rp", "127.0.0.1:9", "--session", "demo")
+INTERFACE = (*HOST, "--interface", "lo")
+
+MISTAKES = {
+    "unknown flag": (("member", "--bogus"), "--bogus"),
+    "unknown command": (("frobnicate",), "frobnicate"),
+    "no rendezvous point": (("member", "--session", "demo"), "--rp"),
+    "no session": (("member", "--rp", "127.0.0.1"), "--session"),
+    "flag without value": (("member", "--rp"), "--rp"),
+    "empty session": (("rp", "--session", ""), "--session"),
+    "long session": (("rp", "--session", "x" * 65), "--session"),
+    "bad address": (("rp", "--session", "demo", "--listen", "nowhere:1"), "write for example"),
+    "bad port": (("rp", "--session", "demo", "--listen", "127.0.0.1:99999"), "port"),
+    "strange address": (("rp", "--session", "demo", "--listen", "192.0.2.1:5"), "ip address"),
+    "no name": (("member", "--rp", "not a name", "--session", "demo"), "HOST"),
+    "bad rate": ((*HOST, "--bandwidth", "fast"), "8M"),
+    "bad stream rate": ((*HOST, "--stream-rate", "0"), "8M"),
+    "bad out-degree": ((*HOST, "--out-degree", "-1"), "0 to"),
+    "bad MTU": ((*HOST, "--mtu", "20"), "--mtu"),
+    "not multicast": ((*INTERFACE, "--group", "10.1.2.3"), "not multicast"),
+    "link-local group": ((*INTERFACE, "--group", "224.0.0.5"), "link-local"),
+    "no group": (INTERFACE, "--group"),
+    "no interface": ((*HOST, "--interface", "nope0", "--group", "239.1.2.3"), "ip link"),
+    "group on a TUN": ((*HOST, "--group", "239.1.2.3"), "--interface"),
+    "two edges": ((*INTERFACE, "--group", "239.1.2.3", "--tun", "t0"), "choose one"),
+    "bad TUN name": ((*HOST, "--tun", "much-too-long-a-name"), "too long"),
+    "bad TUN address": ((*HOST, "--tun-address", "10.0.0.1"), "10.0.0.1/24"),
+    "bad node name": ((*HOST, "--name", "a/b"), "--name"),
+    "bad log level": ((*HOST, "--log-level", "loud"), "loud"),
+    "too many sessions": (
+        ("rp", *(word for number in range(65) for word in ("--session", f"s{number}"))),
+        "64",
+    ),
+    "nobody to show": (("show", "nobody"), "nobody"),
+    "nothing to show": (("show",), "no node"),
+    "not hexadecimal": (("decode", "zz"), "hexadecimal"),
+    "nothing to decode": (("decode",), "--list"),
+    "no such capture": (("decode", "missing.pcap"), "missing.pcap"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_clear_line_with_the_cure(
+    mistake: str, environment: dict[str, str]
+) -> None:
+    arguments, named = MISTAKES[mistake]
+    done = run(environment, *arguments)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("dmmp: ") and done.stderr.count("\n") == 1, done.stderr
+    assert named in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_taken_port_is_one_clear_line(environment: dict[str, str]) -> None:
+    with rendezvous_point(environment) as (_, address):
+        done = run(environment, "rp", "--session", "demo", "--listen", address)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "is taken" in done.stderr and "--listen" in done.stderr
+
+
+def test_a_taken_name_is_one_clear_line(environment: dict[str, str]) -> None:
+    with rendezvous_point(environment, "--name", "point"):
+        done = run(
+            environment, "rp", "--session", "x", "--listen", "127.0.0.1:0", "--name", "point"
+        )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--name" in done.stderr
+
+
+def test_an_unknown_session_is_one_clear_line(environment: dict[str, str]) -> None:
+    with rendezvous_point(environment) as (_, address):
+        done = run(environment, "super-node", "--rp", address, "--session", "other")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "'other'" in done.stderr and "--session" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give privilege away")
+def test_no_privilege_is_one_clear_line(environment: dict[str, str]) -> None:
+    # setpriv(1) takes the capability away and leaves the files readable.
+    without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-all"]
+    done = subprocess.run(
+        [*without, *command(*HOST, "--tun", "dmmptest")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done
+    assert "CAP_NET_ADMIN" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_silent_rendezvous_point_is_tried_again_and_said(environment: dict[str, str]) -> None:
+    # Port 9 discards, if anybody listens there at all.
+    silent = ("super-node", "--rp", "127.0.0.1:9", "--session", "demo", "--listen", "127.0.0.1:0")
+    with started(environment, *silent) as running:
+        running.says(r"waiting: .*127\.0\.0\.1:9")
+        running.says(r"waiting: .*127\.0\.0\.1:9")
+        assert running.stop() == 0
+
+
+def test_an_unknown_name_is_tried_again_and_said(environment: dict[str, str]) -> None:
+    unknown = ("super-node", "--rp", "nowhere.invalid:5", "--session", "demo")
+    with started(environment, *unknown, "--listen", "127.0.0.1:0") as running:
+        running.says(r"waiting: .*nowhere\.invalid.*trying again")
+        assert running.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nodes_start_show_themselves_and_stop(
+    environment: dict[str, str], tmp_path: Path, number: int
+) -> None:
+    with rendezvous_point(environment, "--name", "point") as (point, address):
+        arguments = ("--rp", address, "--session", "demo", "--listen", "127.0.0.1:0")
+        with started(environment, "super-node", *arguments, "--name", "s1") as running:
+            running.says(r"^ready: super-node 's1' of session 'demo'")
+            point.says("registered, 1 in the session")
+            shown = json.loads(run(environment, "show", "s1", "--json").stdout)
+            both = json.loads(run(environment, "show", "--json").stdout)
+            text = run(environment, "show", "s1").stdout
+            assert running.stop(number) == 0
+            assert not (tmp_path / "s1.sock").exists()
+        assert point.stop(number) == 0
+    assert shown["role"] == "super-node" and shown["session"] == "demo"
+    assert shown["node_id"] and shown["node_id"] in text
+    assert [node["name"] for node in both] == ["point", "s1"]
+    assert both[0]["sessions"][0]["hosts"] == 1
+    assert list(tmp_path.glob("*.sock")) == []
+
+
+STABLE = {
+    "role", "node_id", "session", "parent", "depth", "children", "super_node", "groups",
+    "counters", "per_group", "drops", "backup", "uptime", "version", "name", "mesh_children",
+    "super_nodes", "out_degree", "tree_version", "edge", "listen", "state", "schema",
+}  # fmt: skip
+
+
+def test_the_documented_fields_are_there(environment: dict[str, str]) -> None:
+    documented = set(
+        re.findall(r"^\| `(\w+)`", Path("docs/show.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    with rendezvous_point(environment) as (_, address):
+        arguments = ("--rp", address, "--session", "demo", "--listen", "127.0.0.1:0")
+        with started(environment, "super-node", *arguments) as running:
+            running.says("^ready")
+            shown = json.loads(run(environment, "show", "super-node", "--json").stdout)
+    assert set(shown) >= STABLE
+    counted = set(shown["counters"]) | set(shown["drops"])
+    assert set(shown) | counted <= documented, (set(shown) | counted) - documented
+
+
+def test_events_and_logs_can_be_json(environment: dict[str, str]) -> None:
+    with started(
+        environment, "rp", "--listen", "127.0.0.1:0", "--session", "demo", "--log-json"
+    ) as running:
+        line = json.loads(running.says("ready")[0] and running.said[-1])
+    assert line["event"] == "Ready" and line["text"].startswith("ready: rendezvous point")
+
+
+def test_version_and_help(environment: dict[str, str]) -> None:
+    assert run(environment, "--version").stdout == f"dmmp, version {__version__}\n"
+    shown = run(environment, "--help")
+    assert shown.returncode == 0
+    for name in ("rp", "source", "member", "super-node", "show", "sim", "decode", "demo", "doctor"):
+        assert f"\n  {name} " in shown.stdout
+
+
+def test_decode_says_what_a_datagram_says(environment: dict[str, str]) -> None:
+    datagram = encode(ProbeRequest(sequence=7, timestamp=5))
+    done = run(environment, "decode", datagram.hex(), "--json")
+    described = json.loads(done.stdout)
+    assert done.returncode == 0 and described["name"] == "ProbeRequest"
+    assert {"field": "sequence", "value": "7"}.items() <= {
+        key: row[key] for row in described["fields"] if row["field"] == "sequence" for key in row
+    }.items()
+    cut = run(environment, "decode", datagram[:-1].hex())
+    assert cut.returncode == 1 and "Traceback" not in cut.stderr
+    listed = json.loads(run(environment, "decode", "--list", "--json").stdout)
+    assert any(row["message"] == "JoinRequest" for row in listed)
+
+
+def test_sim_runs_and_repeats(environment: dict[str, str]) -> None:
+    arguments = ("sim", "--members", "5", "--seed", "3", "--json")
+    first, second = (json.loads(run(environment, *arguments).stdout) for _ in range(2))
+    assert first == second and first["failures"] == []
+    tree = run(environment, "sim", "--members", "5", "--seed", "3", "--tree")
+    assert tree.returncode == 0 and first["digest"] in tree.stdout
+
+
+def test_doctor_looks_at_this_machine(environment: dict[str, str]) -> None:
+    checks = json.loads(run(environment, "doctor", "--json").stdout)
+    assert {"Python", "privilege", "rp_filter"} <= {check["name"] for check in checks}
+    assert all(check["state"] in ("ok", "warn", "fail") for check in checks)
+    assert "Python" in run(environment, "doctor").stdout
+
+
+def test_a_member_imports_nothing_slow() -> None:
+    program = "import dmmp.cli, dmmp.runtime.node, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "dmmp.runtime.node" in loaded, done.stderr
+    assert not loaded & {"networkx", "rich", "dns", "pyroute2", "cryptography", "dmmp.sim"}
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("8M", 8e6), ("1.5G", 1.5e9), ("500k", 5e5), ("100", 100), ("2Mbit/s", 2e6)]
+)
+def test_rates(text: str, rate: float) -> None:
+    assert parse_rate("--bandwidth", text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "M", "-8M", "8X", "0", "8 8M", "nan", "1e9"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--bandwidth"):
+        parse_rate("--bandwidth", text)
+
+
+def test_the_out_degree_follows_the_rates_unless_given() -> None:
+    assert out_degree("100M", "8M", None) == 12
+    assert out_degree("7M", "8M", None) == 0
+    assert out_degree("1T", "1k", None) == OUT_DEGREE_LIMIT
+    assert out_degree("100M", "8M", 3) == 3
