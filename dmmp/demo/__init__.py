@@ -18,6 +18,7 @@ BROKEN_PROMISE = 1
 TOOLS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "sysctl": "procps"}
 """The programs the small Internet is built with, and the Debian packages they are in."""
 
+PREFIX = "dmmp-demo-"
 TUN_DEVICE = "/dev/net/tun"
 
 
@@ -39,9 +40,10 @@ def main(members: int = 12, seconds: float = 15.0, json: bool = False) -> int:
     from dmmp.demo.screen import LiveScreen, PlainScreen, result_tables
 
     Internet.sweep()
+    sweep_directories()
     console = Console(highlight=False, stderr=json)
     screen = LiveScreen(console) if console.is_terminal else PlainScreen(console)
-    with screen, tempfile.TemporaryDirectory(prefix="dmmp-demo-") as directory:
+    with screen, tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as directory:
         result = Performance(members, seconds, screen.watch).run(Path(directory))
     if json:
         Console(highlight=False, soft_wrap=True).print_json(data=result.to_json())
@@ -51,6 +53,14 @@ def main(members: int = 12, seconds: float = 15.0, json: bool = False) -> int:
     for problem in result.problems:
         console.print(f"dmmp demo: {problem}", style="red")
     return BROKEN_PROMISE if result.problems else KEPT_PROMISE
+
+
+def sweep_directories() -> None:
+    """Remove the directories of demonstrations that were killed."""
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        process = left.name.removeprefix(PREFIX).partition("-")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_tools() -> None:

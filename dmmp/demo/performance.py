@@ -45,6 +45,7 @@ DRAIN: Final = 1.0
 GLANCE: Final = 0.5
 STREAM_TRIAL: Final = 1.0
 STREAM_PATIENCE: Final = 10.0
+FIRST_KILL: Final = 1.5
 END_BAND: Final = 1.0
 """Who hears the last second of the stream hears it in the end."""
 
@@ -135,6 +136,8 @@ class Performance:
         self._super_nodes = [f"s{number}" for number in range(1, SUPER_NODES + 1)]
         self._dead: list[str] = []
         self._position = ""
+        # Half-way, but early enough to hear everyone again before a short stream ends.
+        self._kill_at = max(FIRST_KILL, min(seconds / 2, seconds - HEARING_AGAIN - END_BAND))
 
     def run(self, directory: Path) -> Result:
         """Play it; sockets, logs and digests go to `directory`."""
@@ -206,7 +209,7 @@ class Performance:
             elapsed = time.monotonic() - begun
             if elapsed > self.seconds + STREAM_PATIENCE:
                 raise OverlayError(f"the stream does not end: {_last_line(log) or 'no word'}")
-            if not killed and elapsed >= self.seconds / 2:
+            if not killed and elapsed >= self._kill_at:
                 self._kill_relay(overlay, result, elapsed)
                 killed = True
             self._position = f"{min(elapsed, self.seconds):.0f} of {self.seconds:.0f} s"
@@ -305,13 +308,14 @@ def _reckon(result: Result, reports: dict[str, Report], listeners: dict[str, Lis
             hears_in_the_end=last_ns >= reference["last_ns"] - END_BAND * 1e9,
         )
         result.members.append(member)
-        result.problems += _broken_promises(member)
+        result.problems += _broken_promises(member, result)
 
 
-def _broken_promises(member: MemberResult) -> list[str]:
+def _broken_promises(member: MemberResult, result: Result) -> list[str]:
+    left = result.seconds - (result.killed_at or 0.0)
     if not member.received:
         return [f"{member.name} received nothing"]
-    if not member.hears_in_the_end:
+    if not member.hears_in_the_end and left > HEARING_AGAIN:
         return [f"{member.name} did not hear the stream to its end"]
     if member.gap_ms > HEARING_AGAIN * 1000:
         return [f"{member.name} heard nothing for {member.gap_ms / 1000:.1f} s"]

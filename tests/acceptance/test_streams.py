@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from dmmp.demo.programs import Flow, compare_digests
 from dmmp.demo.stream import find_ffmpeg, play
 from tests.acceptance.lab import (
     MEMBERS,
+    SETTLE,
     finish,
     finish_sender,
     listen,
@@ -58,10 +61,34 @@ def test_every_member_receives_ffmpegs_stream_whole_and_in_order(
     )
 
 
+def test_ffmpeg_at_the_other_end_decodes_without_a_complaint(
+    shared: Overlay, directory: Path
+) -> None:
+    ffmpeg = find_ffmpeg()
+    assert ffmpeg is not None, "apt-get install ffmpeg"
+    # Both ends are programs as they are; the last pictures only come out when a stream is closed.
+    player = shared.internet["m5"].popen(
+        *(ffmpeg, "-hide_banner", "-loglevel", "warning", "-nostdin", "-xerror"),
+        *("-i", "udp://239.10.20.31:5004?timeout=9000000", "-frames:v", "90"),
+        *("-f", "framemd5", directory / "frames"),
+        standard_error=subprocess.PIPE,
+    )
+    time.sleep(SETTLE)
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-t", "4")
+    shared.internet["source"].run(
+        *(ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-re", *picture),
+        *("-c:v", "mpeg2video", "-f", "mpegts", "udp://239.10.20.31:5004?ttl=16&pkt_size=1316"),
+    )
+    _, complaints = player.communicate(timeout=30)
+    assert (player.returncode, complaints) == (0, "")
+    lines = (directory / "frames").read_text().splitlines()
+    assert len([line for line in lines if not line.startswith("#")]) == 90
+
+
 def test_seven_streams_at_once_lose_nothing(swept: None, directory: Path) -> None:
-    # One super node and two members: what two cores carry beside the programs themselves, which
+    # One super node and three members: what two cores carry beside the programs themselves, which
     # take as much as the nodes. 77 Mbit/s is what the Bern prototype was measured with.
-    members = ["m1", "m2"]
+    members = ["m1", "m2", "m3"]
     flows = [f"239.10.21.{number}:5004" for number in range(1, BERN_STREAMS + 1)]
     with network(["rp", "source", "s1", *members], directory) as overlay:
         overlay.rp()
