@@ -42,12 +42,23 @@ from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.requests import Request, Requests
 from dmmp.roles.role import Actions, Role
 from dmmp.roles.view import View
-from dmmp.types import NO_HOST, STUN_MAGIC, Endpoint, HostId, Instant, SessionId
+from dmmp.types import (
+    NO_HOST,
+    STUN_MAGIC,
+    Endpoint,
+    HostId,
+    Instant,
+    SessionId,
+    serial_newer,
+)
 
 M = TypeVar("M", bound=Message)
 
 INDEX_BITS = 4
 """Top bits of an id that carry the RP's index: two RPs never give the same (Decision 21)."""
+
+ID_BITS = 32 - INDEX_BITS
+"""The other bits, which count."""
 
 TOLD_AT_ONCE = 100
 """Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
@@ -73,6 +84,7 @@ class Registration:
     endpoint: Endpoint
     instance: int
     expires: Instant
+    told: Instant = 0.0
 
 
 @dataclass(slots=True)
@@ -114,7 +126,8 @@ class RendezvousPoint(Role):
         self.requests = Requests(parameters, rng)
         self.state = Serving()
         self.sessions = {
-            session_id(name): Session(name, session_id(name), rng.randrange(1, 1 << 16))
+            # Anywhere among all ids: those given before a restart are still in use.
+            session_id(name): Session(name, session_id(name), rng.randrange(1, 1 << ID_BITS))
             for name in sessions
         }
 
@@ -152,6 +165,7 @@ class RendezvousPoint(Role):
         if session is None:
             yield Send(_answer(PingRpResponse, message, status=Status.UNKNOWN_SESSION), sender)
             return
+        yield from self._retire_source(session, message, sender, now)
         status = self._admit(session, message)
         if status is not Status.SUCCESS:
             yield Send(_answer(PingRpResponse, message, status=status), sender)
@@ -160,7 +174,8 @@ class RendezvousPoint(Role):
         known = session.hosts.get(host)
         record = replace(message.host, host=host, endpoint=sender)
         expires = now + self.parameters.hold_rp
-        session.hosts[host] = Registration(record, sender, message.instance, expires)
+        told = known.told if known is not None else now
+        session.hosts[host] = Registration(record, sender, message.instance, expires, told)
         session.by_instance[message.instance] = host
         self._note_role(session, record, message, now)
         if is_new:
@@ -169,15 +184,32 @@ class RendezvousPoint(Role):
         if host == session.source:
             if is_new:
                 yield from self._tell_all(session, now)
-        elif known is None or _news(known.record, record):
+        elif known is None or _news(known.record, record) or self._still_offers(record, told, now):
+            session.hosts[host].told = now
             yield from self._tell_source(session, record, HostState.ACTIVE, now)
+
+    def _still_offers(self, record: HostRecord, told: Instant, now: Instant) -> bool:
+        # The source may have asked it in vain, or started anew without having heard of it.
+        return bool(record.flags & HostFlag.OFFERS) and now >= told + self.parameters.refresh_rp
+
+    def _retire_source(
+        self, session: Session, message: PingRpRequest, sender: Endpoint, now: Instant
+    ) -> Actions:
+        # Another start of the source at the same address: the one before is over.
+        holder = session.hosts.get(session.source)
+        if (
+            holder is not None
+            and message.host.flags & HostFlag.SOURCE
+            and holder.instance != message.instance
+            and holder.endpoint == sender
+        ):
+            yield from self._remove(session, session.source, "restarted", HostState.INACTIVE, now)
 
     def _admit(self, session: Session, message: PingRpRequest) -> Status:
         if message.host.flags & HostFlag.SOURCE and session.source:
             holder = session.hosts.get(session.source)
             if holder is not None and holder.instance != message.instance:
-                same = holder.record.host == message.source
-                return Status.SUCCESS if same else Status.DUPLICATE_SOURCE
+                return Status.DUPLICATE_SOURCE
         if len(session.hosts) >= self.parameters.hosts:
             known = message.instance in session.by_instance
             return Status.SUCCESS if known else Status.FULL
@@ -193,10 +225,9 @@ class RendezvousPoint(Role):
         return self._next_id(session), True
 
     def _next_id(self, session: Session) -> HostId:
-        bits = 32 - INDEX_BITS
         while True:
-            session.next_id = session.next_id % ((1 << bits) - 1) + 1
-            host = HostId(self.index << bits | session.next_id)
+            session.next_id = session.next_id % ((1 << ID_BITS) - 1) + 1
+            host = HostId(self.index << ID_BITS | session.next_id)
             if host not in session.hosts:
                 return host
 
@@ -205,7 +236,8 @@ class RendezvousPoint(Role):
     ) -> None:
         if record.flags & HostFlag.SOURCE:
             session.source = record.host
-            session.tree_version = session.tree_version or message.tree_version
+            if message.source:
+                session.tree_version = _newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
             session.super_nodes[record.host] = None
             if session.building_until is None:
@@ -261,7 +293,8 @@ class RendezvousPoint(Role):
         if session is None or source is None or source.endpoint != sender:
             yield Send(_answer(StatusResponse, message, status=Status.REFUSED), sender)
             return
-        session.tree_version = (session.tree_version + 1) & 0xFF
+        # An RP that was silent or restarted is behind: the source raised the version without it.
+        session.tree_version = (_newer(message.tree_version, session.tree_version) + 1) & 0xFF
         if message.state != HostState.ACTIVE:
             session.super_nodes.pop(message.subject.host, None)
         answer = _answer(StatusResponse, message, tree_version=session.tree_version)
@@ -393,6 +426,10 @@ class RendezvousPoint(Role):
         for kind in REGISTRY.values()
         if kind.__name__.endswith("Response") and kind is not StatusResponse
     }
+
+
+def _newer(first: int, second: int) -> int:
+    return first if second == 0 or serial_newer(first, second, 8) else second
 
 
 def _news(before: HostRecord, after: HostRecord) -> bool:
