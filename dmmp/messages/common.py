@@ -5,6 +5,7 @@ All addresses are 16 bytes on the wire (IPv4 mapped), so that every record has o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 
 from dmmp.interest import FilterMode, Interest
@@ -122,6 +123,11 @@ class HostRecord:
     delay_us: int = wire(
         uint32, doc="one-way delay from the source, microseconds; 0 = unknown", default=0
     )
+
+
+def located(host: HostRecord, endpoint: Endpoint) -> HostRecord:
+    """Return the record with the endpoint the host was really heard from (Decision 7)."""
+    return host if host.endpoint == endpoint else replace(host, endpoint=endpoint)
 
 
 NOT_JOINED_DEPTH = 255

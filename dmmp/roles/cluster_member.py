@@ -43,7 +43,7 @@ from dmmp.messages import (
     SubscriptionRequest,
     SubscriptionResponse,
 )
-from dmmp.messages.common import HostFlag, HostRecord, Phase, Status
+from dmmp.messages.common import HostFlag, HostRecord, Phase, Status, located
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import choose_backups
@@ -141,7 +141,7 @@ class ClusterMember(SeekingRole):
             if candidate.endpoint == sender:
                 held = trips[at]
                 trips[at] = trip if held is None else min(held, trip)
-                candidates[at] = replace(message.sender, endpoint=sender)
+                candidates[at] = located(message.sender, sender)
         self.state = replace(
             state,
             candidates=tuple(candidates),

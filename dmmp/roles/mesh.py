@@ -7,9 +7,9 @@ tree that follows. At most one hundred entries (slide 15).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from dmmp.messages.common import HostFlag, HostRecord, LinkRecord
+from dmmp.messages.common import HostFlag, HostRecord, LinkRecord, located
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import mesh_share
 from dmmp.policies.links import core_tree
@@ -64,7 +64,7 @@ class Mesh:
 
     def add(self, record: HostRecord, endpoint: Endpoint, now: Instant) -> bool:
         """Add a member, or renew what is known of it; tell whether it is new."""
-        record = replace(record, endpoint=endpoint)
+        record = located(record, endpoint)
         held = self.peers.get(record.host)
         if held is not None:
             moved = held.endpoint != endpoint

@@ -8,7 +8,6 @@ the others and moves to its parent there: the new one confirms before the old on
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import replace
 
 from dmmp.actions import Become, Send
 from dmmp.alarms import jittered
@@ -26,6 +25,7 @@ from dmmp.messages.common import (
     LinkRecord,
     RefreshKind,
     Status,
+    located,
 )
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
@@ -72,7 +72,7 @@ class MeshingRole(SeekingRole):
         peer = self.mesh.peers.get(record.host)
         if peer is None or peer.endpoint != sender:
             return
-        peer.record, peer.heard = replace(record, endpoint=sender), now
+        peer.record, peer.heard = located(record, sender), now
         trip = request.round_trip(now)
         if trip is not None:
             peer.sample(trip, self.parameters.delay_weight)
@@ -128,7 +128,7 @@ class MeshingRole(SeekingRole):
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
         yield Send(self.refresh_answer(message, status, now), sender)
         if peer is not None and known:
-            peer.record, peer.heard = replace(message.sender, endpoint=sender), now
+            peer.record, peer.heard = located(message.sender, sender), now
             if self.mesh.note_links(message.source, message.links):
                 self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
 

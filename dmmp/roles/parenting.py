@@ -31,6 +31,7 @@ from dmmp.messages.common import (
     LeaveReason,
     RefreshKind,
     Status,
+    located,
 )
 from dmmp.messages.schema import Message
 from dmmp.policies.admission import Applicant, ClusterView, Verdict, admit_first
@@ -49,7 +50,7 @@ class ParentRole(RegisteredRole):
         applicant = message.applicant
         # A request that was passed down names where the applicant is; a direct one shows it.
         if message.source == applicant.host:
-            applicant = replace(applicant, endpoint=sender)
+            applicant = located(applicant, sender)
         mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
         if not self.has_place():
             answer = self.offer(JoinResponse, message, Status.NOT_JOINED, mesh, now)
@@ -157,7 +158,7 @@ class ParentRole(RegisteredRole):
             yield Send(self.refresh_answer(message, status, now), sender)
             return
         hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
-        record = replace(message.sender, endpoint=sender)
+        record = located(message.sender, sender)
         moved = held is not None and held.endpoint != sender
         is_new = children.confirm(record, sender, mesh, now + hold)
         child = children.confirmed[host]

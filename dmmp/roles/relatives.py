@@ -7,11 +7,11 @@ confirmed, declined or lapses. Interest is kept per child and group with its own
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from dmmp.actions import Branch
 from dmmp.interest import Interest, union
-from dmmp.messages.common import HostRecord
+from dmmp.messages.common import HostRecord, located
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
 
@@ -61,17 +61,21 @@ class Children:
 
         A child that has been promised a place of the other kind counts in both until it moves.
         """
-        held = {host for host, child in self.confirmed.items() if child.mesh is mesh}
-        return len(held) + sum(
-            1
-            for host, (until, in_mesh) in self.reserved.items()
-            if in_mesh is mesh and until > now and host not in held
-        )
+        count = sum([child.mesh is mesh for child in self.confirmed.values()])
+        for host, (until, in_mesh) in self.reserved.items():
+            if in_mesh is mesh and until > now:
+                child = self.confirmed.get(host)
+                count += child is None or child.mesh is not mesh
+        return count
+
+    def lapse(self, now: Instant) -> None:
+        """Forget reservations that nobody confirmed in time."""
+        if self.reserved:
+            self.reserved = {held: place for held, place in self.reserved.items() if place[0] > now}
 
     def reserve(self, host: HostId, mesh: bool, now: Instant) -> None:
         """Hold a place for an applicant until it confirms."""
-        if len(self.reserved) >= self._parameters.children:
-            self.reserved = {held: place for held, place in self.reserved.items() if place[0] > now}
+        self.lapse(now)
         if len(self.reserved) < self._parameters.children:
             self.reserved[host] = (now + self._parameters.reservation_hold, mesh)
 
@@ -161,7 +165,7 @@ class Children:
         children = sorted(
             self.of(mesh), key=lambda child: (-child.record.free_slots, child.record.host)
         )
-        return tuple(replace(child.record, endpoint=child.endpoint) for child in children[:at_most])
+        return tuple(located(child.record, child.endpoint) for child in children[:at_most])
 
 
 def _branch(child: Child) -> Branch:

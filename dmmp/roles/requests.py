@@ -51,13 +51,18 @@ class Requests:
         self, message: Message, to: Endpoint, now: Instant, tries: int, any_sender: bool = False
     ) -> tuple[Send, int, Instant]:
         """Number and remember a request: what to send, its number, when to look at it again."""
-        self._sequence = (self._sequence + 1) % _SEQUENCES
-        numbered = replace(message, sequence=self._sequence)
+        number = message.sequence or self.number()
+        numbered = message if message.sequence else replace(message, sequence=number)
         if len(self._open) >= self._parameters.maximum_outstanding:
             del self._open[self._least_missed()]
         wait = self._parameters.retry_first
-        self._open[self._sequence] = Request(numbered, to, now, wait, tries - 1, any_sender)
-        return Send(numbered, to), self._sequence, now + wait
+        self._open[number] = Request(numbered, to, now, wait, tries - 1, any_sender)
+        return Send(numbered, to), number, now + wait
+
+    def number(self) -> int:
+        """Take the next sequence number; 0 is left out, it means "not numbered yet"."""
+        self._sequence = self._sequence % (_SEQUENCES - 1) + 1
+        return self._sequence
 
     def _least_missed(self) -> int:
         # Nobody waits for the answer to a report; a role could wait for ever for any other.

@@ -26,6 +26,7 @@ from dmmp.messages.common import (
     MAXIMUM_INTEREST,
     LeaveReason,
     Status,
+    located,
 )
 from dmmp.policies.parents import OFFER_RANKINGS, Candidate, Ranking
 from dmmp.roles.requests import Request
@@ -138,7 +139,7 @@ class SeekingRole(UplinkRole):
     ) -> Actions:
         trip = request.round_trip(now) if direct else None
         offer = Offer(
-            Candidate(replace(message.parent, endpoint=sender), trip),
+            Candidate(located(message.parent, sender), trip),
             message.super_node,
             (message.parent.host, *message.root_path),
         )
@@ -222,7 +223,7 @@ class SeekingRole(UplinkRole):
             yield from self.confirmation_failed(now)
             return
         parent = Parent(
-            replace(message.sender, endpoint=sender),
+            located(message.sender, sender),
             sender,
             path,
             message.super_node,

@@ -47,6 +47,7 @@ from dmmp.messages.common import (
     HostState,
     RefreshKind,
     Status,
+    located,
 )
 from dmmp.messages.local import Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
@@ -222,7 +223,7 @@ class Source(ParentRole):
         peer = self.mesh.peers.get(message.source)
         known = peer is not None and peer.endpoint == sender
         if peer is not None and known:
-            peer.record, peer.heard = replace(message.sender, endpoint=sender), now
+            peer.record, peer.heard = located(message.sender, sender), now
         if message.kind == RefreshKind.CHILD and (known or not message.sender.flags):
             yield from self.on_child_refresh(message, sender, now)
             return

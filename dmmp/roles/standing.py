@@ -87,11 +87,20 @@ class Standing:
 
     def make(self, cls: type[M], **fields: FieldValue) -> M:
         """Make a message of this host in its session."""
-        return cls(session=self.session, source=self.host, tree_version=self.tree_version, **fields)
+        return self._made(cls, self.requests.number(), fields)
 
     def answer(self, cls: type[M], request: Message, **fields: FieldValue) -> M:
         """Make the response to a request: it copies the sequence number (Decision 6)."""
-        return self.make(cls, sequence=request.sequence, **fields)
+        return self._made(cls, request.sequence, fields)
+
+    def _made(self, cls: type[M], sequence: int, fields: dict[str, FieldValue]) -> M:
+        return cls(
+            session=self.session,
+            source=self.host,
+            sequence=sequence,
+            tree_version=self.tree_version,
+            **fields,
+        )
 
     def ask(
         self,

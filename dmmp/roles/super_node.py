@@ -46,6 +46,7 @@ from dmmp.messages.common import (
     HostRecord,
     LeaveReason,
     Status,
+    located,
 )
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
@@ -172,7 +173,7 @@ class SuperNode(MeshingRole):
         waiting = sorted(self.applicants.values(), key=lambda held: by_capacity(held[0].applicant))
         self.applicants = {}
         for message, sender in waiting:
-            applicant = replace(message.applicant, endpoint=sender)
+            applicant = located(message.applicant, sender)
             if not applicant.host:
                 continue
             verdict = self.judge(applicant, False, False, now)

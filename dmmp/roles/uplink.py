@@ -30,6 +30,7 @@ from dmmp.messages.common import (
     LeaveReason,
     RefreshKind,
     Status,
+    located,
 )
 from dmmp.messages.local import Silence, Stop, Unreachable
 from dmmp.policies.parents import Candidate
@@ -168,7 +169,7 @@ class UplinkRole(ParentRole):
             reason = "loop" if self.standing.host in path else "too deep"
             yield from self.lose_parent(reason, now)
             return
-        record = replace(message.sender, endpoint=parent.endpoint)
+        record = located(message.sender, parent.endpoint)
         self.keep(Parent(record, parent.endpoint, path, message.super_node, backups))
         if path != parent.path or message.super_node != parent.super_node:
             yield from self.tell_children(now)

@@ -53,8 +53,8 @@ def test_the_numbers_start_at_random_and_grow() -> None:
 def test_the_numbers_go_round() -> None:
     table = requests()
     table._sequence = (1 << 32) - 2
-    assert [ask(table) for _ in range(3)] == [(1 << 32) - 1, 0, 1]
-    assert table.match(reply(0), at(3)) is not None
+    assert [ask(table) for _ in range(3)] == [(1 << 32) - 1, 1, 2]
+    assert table.match(reply(1), at(3)) is not None
 
 
 def test_it_is_sent_after_a_quarter_second_doubling_five_times_in_all() -> None:
