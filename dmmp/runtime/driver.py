@@ -183,6 +183,9 @@ class Driver:
                 transmits += outcome.transmits
                 deliveries += outcome.deliveries
                 continue
+            # Control, or data with a control message behind it: what came before goes out first.
+            self._out(transmits, deliveries)
+            transmits, deliveries = [], []
             for segment in _segments(burst):
                 self._take_one(segment, now)
         self._out(transmits, deliveries)

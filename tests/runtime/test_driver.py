@@ -12,6 +12,7 @@ from dmmp.actions import ForwardingEntry as Entry
 from dmmp.events import Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
 from dmmp.messages import ProbeRequest, decode, encode
+from dmmp.messages.header import HEADER
 from dmmp.messages.local import LocalMessage, Silence, Start, Stop
 from dmmp.roles.role import Input
 from dmmp.runtime.driver import Driver
@@ -149,6 +150,20 @@ def test_a_burst_that_mixes_both_is_taken_apart() -> None:
     )
     assert [bytes(burst.data) for burst in bench.forwarder.bursts] == [data, data]
     assert bench.host.inputs == [(decode(PROBE), PEER)]
+
+
+def test_what_came_first_goes_out_first_whatever_comes_with_it() -> None:
+    def play(bench: Bench) -> None:
+        def forward(burst: Burst, now: Instant) -> Outcome:
+            return Outcome([Transmit(burst.data, burst.stride, PEER)])
+
+        bench.forwarder.forward = forward  # type: ignore[method-assign]
+        last = HEADER.pack(1, 0, 0, 1, 2, 9, 4, 76) + bytes(76)
+        glued = Burst(last + PROBE, len(last), PEER)
+        bench.driver.take([Burst(DATA, 24, PEER), glued, Burst(HEARTBEAT, 24, PEER)])
+        assert [bytes(sent.data) for sent in bench.socket.sent] == [DATA, last, HEARTBEAT]
+
+    assert len(on_bench(play).host.inputs) == 1
 
 
 @pytest.mark.parametrize("datagram", [b"", b"\x01", b"\x01\0\0", PROBE[:-1], b"\xff" * 60])
