@@ -22,6 +22,7 @@ class Alarms:
     def __init__(self) -> None:
         self._at: dict[tuple[Enum, Hashable], tuple[Instant, int]] = {}
         self._heap: list[tuple[Instant, int, tuple[Enum, Hashable]]] = []
+        self._live: set[int] = set()
         self._count = 0
 
     def __len__(self) -> int:
@@ -29,8 +30,11 @@ class Alarms:
 
     def set(self, alarm: Enum, at: Instant, key: Hashable = None) -> None:
         """Set or move the alarm."""
+        self.stop(alarm, key)
         self._count += 1
         self._at[alarm, key] = (at, self._count)
+        # Whether a heap entry counts is asked for every input: by number, which hashes fastest.
+        self._live.add(self._count)
         heappush(self._heap, (at, self._count, (alarm, key)))
         if len(self._heap) > _COMPACT_ABOVE and len(self._heap) > 2 * len(self._at):
             self._heap = [(at, count, which) for which, (at, count) in self._at.items()]
@@ -38,7 +42,14 @@ class Alarms:
 
     def stop(self, alarm: Enum, key: Hashable = None) -> None:
         """Stop the alarm if it is set."""
-        self._at.pop((alarm, key), None)
+        held = self._at.pop((alarm, key), None)
+        if held is not None:
+            self._live.discard(held[1])
+
+    def stop_all(self) -> None:
+        """Stop every alarm."""
+        self._at.clear()
+        self._heap.clear()
 
     def is_set(self, alarm: Enum, key: Hashable = None) -> bool:
         """Tell whether the alarm is set."""
@@ -49,7 +60,8 @@ class Alarms:
         self._drop_stale()
         if not self._heap or self._heap[0][0] > now:
             return None
-        which = heappop(self._heap)[2]
+        _, count, which = heappop(self._heap)
+        self._live.discard(count)
         del self._at[which]
         return which
 
@@ -59,13 +71,10 @@ class Alarms:
         if not self._heap:
             return None
         at, _, (alarm, _) = self._heap[0]
-        return at, alarm.name
+        return at, alarm._name_
 
     def _drop_stale(self) -> None:
-        while self._heap:
-            at, count, which = self._heap[0]
-            if self._at.get(which) == (at, count):
-                return
+        while self._heap and self._heap[0][1] not in self._live:
             heappop(self._heap)
 
 
