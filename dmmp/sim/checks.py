@@ -20,7 +20,7 @@ from dmmp.types import Instant
 MOST_FAILURES = 20
 """More are not kept: the first one is what matters."""
 
-SWEEP_SHARE = 5
+SWEEP_SHARE = 10
 """One sweep in so many looks at a given node's whole view, which is the costly part."""
 
 

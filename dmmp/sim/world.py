@@ -202,7 +202,7 @@ class World:
             view.session, view.host, view.tree_version, group, PROGRAM.address, packets, self.now
         )
         self._carry_out(node, outcome)
-        self._arm(node)
+        self._arm_forwarder(node, node.forwarder)
 
     # The loop.
 
@@ -262,6 +262,7 @@ class World:
             if node.forwarder is not None:
                 burst = Burst(data, len(data), sender)
                 self._carry_out(node, node.forwarder.forward(burst, self.now))
+                self._arm_forwarder(node, node.forwarder)
             return
         try:
             message = decode(data)
@@ -283,6 +284,7 @@ class World:
             self._carry_out(node, outcome)
             for silent in silences:
                 self._perform(node, node.host.receive(Silence(silent.since), SELF, now))
+            self._arm_forwarder(node, node.forwarder)
         self._arm(node)
         self._judge_progress(node)
 
@@ -295,17 +297,21 @@ class World:
             self._remove(node)
 
     def _arm(self, node: Node) -> None:
-        """Arm the node's one timer for the earlier alarm of host and forwarder."""
-        if not node.alive:
-            return
-        alarm = node.host.next_alarm()
-        if node.forwarder is not None:
-            other = node.forwarder.next_alarm()
-            if alarm is None or (other is not None and other[0] < alarm[0]):
-                alarm = other
-        if alarm is None:
-            return
-        at_us = max(microseconds(alarm[0]), self.now_us)
+        """Arm the node's one timer for its host's next alarm, if that is earlier."""
+        if node.alive:
+            alarm = node.host.next_alarm()
+            if alarm is not None:
+                self._arm_at(node, alarm[0])
+
+    def _arm_forwarder(self, node: Node, forwarder: Forwards) -> None:
+        """Arm it for the forwarder's next alarm: only its own calls change that."""
+        if node.alive:
+            alarm = forwarder.next_alarm()
+            if alarm is not None:
+                self._arm_at(node, alarm[0])
+
+    def _arm_at(self, node: Node, at: Instant) -> None:
+        at_us = max(microseconds(at), self.now_us)
         # A timer that rings too early finds nothing due and is armed again: cheaper than moving it.
         if node.armed_us is None or at_us < node.armed_us:
             node.armed_us = at_us
@@ -360,6 +366,7 @@ class World:
             self._note_links(node)
             self.checks.after_install(node, self.now_us)
         self._carry_out(node, node.forwarder.apply(action, self.now))
+        self._arm_forwarder(node, node.forwarder)
 
     def _note_links(self, node: Node) -> None:
         entry = node.entry
