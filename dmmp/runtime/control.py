@@ -61,9 +61,12 @@ def claim(name: str | None, kind: str) -> tuple[str, socket.socket]:
         if where.stat().st_uid not in (0, os.geteuid()):
             raise PermissionError(f"{where} belongs to another user")
         with _locked(where):
+            for path in where.glob(f"*{_SUFFIX}"):
+                if not _is_alive(path):
+                    path.unlink(missing_ok=True)
             for candidate in [name] if name else _candidates(kind):
                 path = where / f"{candidate}{_SUFFIX}"
-                if not _is_alive(path):
+                if not path.exists():
                     return candidate, _listen(path)
     except OSError as error:
         raise UsageError(
@@ -107,7 +110,6 @@ def _is_alive(path: Path) -> bool:
 
 
 def _listen(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

@@ -56,14 +56,15 @@ def test_a_living_nodes_name_is_refused() -> None:
     listening.close()
 
 
-def test_a_dead_nodes_socket_is_taken_over(place: Path) -> None:
+def test_a_dead_nodes_socket_is_cleaned_away(place: Path) -> None:
     program = "from dmmp.runtime.control import claim; kept = claim('m1', 'member'); import os; "
     subprocess.run([sys.executable, "-c", program + "os._exit(0)"], check=True)
     assert (place / "m1.sock").exists()
     assert running() == []
     with pytest.raises(UsageError, match="no running node is called 'm1'"):
         ask("m1")
-    _, listening = claim("m1", "member")
+    _, listening = claim("m2", "member")
+    assert [path.name for path in place.glob("*.sock")] == ["m2.sock"]
     listening.close()
 
 
