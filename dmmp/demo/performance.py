@@ -141,7 +141,8 @@ class Performance:
 
     def run(self, directory: Path) -> Result:
         """Play it; sockets, logs and digests go to `directory`."""
-        self._look("building a small Internet that carries no multicast")
+        slow = f"{self._members[-1]} behind {LEAF_RATE / 1e6:.0f} Mbit/s"
+        self._look(f"building a small Internet that carries no multicast, {slow}")
         names = ["rp", "source", *self._super_nodes, *self._members]
         rates = dict.fromkeys(("source", *self._super_nodes), CORE_RATE)
         rates[self._members[-1]] = LEAF_RATE

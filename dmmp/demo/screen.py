@@ -40,7 +40,7 @@ class PlainScreen:
         self._note, self._told = scene.note, scene.elapsed
         line = _headline(scene)
         counts = [count for name, count in scene.counts.items() if name != "source"]
-        if counts:
+        if any(counts):
             line += f"; received {min(counts)} to {max(counts)} datagrams each"
         self._console.print(Text(line), soft_wrap=True)
 
