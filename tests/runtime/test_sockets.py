@@ -16,6 +16,7 @@ from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
 from dmmp.runtime.sockets import (
     ENDPOINT_CACHE_LIMIT,
+    RECEIVE_BUFFER_BYTES,
     Addresses,
     Collector,
     DatagramSocket,
@@ -179,8 +180,9 @@ def test_what_does_not_fit_the_kernel_is_counted(datapath: str) -> None:
 def test_a_full_receive_buffer_shows(datapath: str) -> None:
     async def play(one: DatagramSocket, other: DatagramSocket) -> None:
         # Nobody reads `other` meanwhile: its event loop is busy with sending.
-        for _ in range(400):
-            one.send([Transmit(bytes(60000), 1000, other.local)])
+        large = bytes(60000)
+        for _ in range(3 * RECEIVE_BUFFER_BYTES // len(large)):
+            one.send([Transmit(large, 1000, other.local)])
         assert other.overflowed() > 0 and one.overflowed() == 0
 
     on_two(datapath, play)
