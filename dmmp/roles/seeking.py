@@ -64,7 +64,11 @@ class SeekingRole(UplinkRole):
         """Ask the next candidates; without any left, this search has failed."""
         state = self.state
         assert isinstance(state, Asking)
-        fresh = [c for c in state.candidates if c.record.endpoint not in state.tried]
+        # The named replacement, a backup and a known super node may be one host: it is asked once.
+        named: dict[Endpoint, Candidate] = {}
+        for candidate in state.candidates:
+            named.setdefault(candidate.record.endpoint, candidate)
+        fresh = [c for endpoint, c in named.items() if endpoint not in state.tried]
         width = (
             1 if not state.tried and fresh and fresh[0].round_trip is not None else ASKED_AT_ONCE
         )
