@@ -1,0 +1,1 @@
+"""Transcripts: scenes of several hosts, text in and text out; `README.md` lists the commands."""
