@@ -24,21 +24,25 @@ def choose_links(
     measured: Mapping[HostId, int],
     parameters: Parameters,
     rng: Random,
-) -> list[HostId]:
+    held: Sequence[HostId] = (),
+) -> tuple[HostId, ...]:
     """Choose mesh neighbours: the nearest k, one random, one of smaller id or the source.
 
     `measured` maps super nodes and the source to round-trip microseconds. The last kind makes the
-    mesh connected by construction: following it leads from every super node to the source.
+    mesh connected by construction: following it leads from every super node to the source. A random
+    link that is `held` stays, so that the tree does not change with every choice.
     """
     ranked = sorted(measured, key=lambda host: (measured[host], host))
     links = ranked[: parameters.mesh_links]
     rest = [host for host in ranked if host not in links]
     for _ in range(min(parameters.mesh_random_links, len(rest))):
-        links.append(rest.pop(rng.randrange(len(rest))))
+        stays = [host for host in rest if host in held] or rest
+        links.append(stays[rng.randrange(len(stays))])
+        rest.remove(links[-1])
     anchors = [host for host in ranked if host == source or host < me]
     if anchors and not any(host in anchors for host in links):
         links.append(anchors[0])
-    return sorted(links)
+    return tuple(sorted(links))
 
 
 def core_tree(

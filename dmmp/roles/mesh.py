@@ -73,9 +73,11 @@ class Mesh:
         # The source is a member besides the super nodes.
         if not record.host or len(self.peers) > self._parameters.super_nodes_most:
             return False
-        self.peers[record.host] = Peer(record, endpoint, now)
         if record.flags & HostFlag.SOURCE:
+            # The source before, which nobody else would ever sign off.
+            self.remove(self._source)
             self._source = record.host
+        self.peers[record.host] = Peer(record, endpoint, now)
         return True
 
     def remove(self, host: HostId) -> Peer | None:

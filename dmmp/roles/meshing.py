@@ -12,6 +12,7 @@ from collections.abc import Hashable
 from dmmp.actions import Become, Send
 from dmmp.alarms import jittered
 from dmmp.messages import (
+    LeaveReport,
     RefreshRequest,
     RefreshResponse,
     SetupRequest,
@@ -20,8 +21,10 @@ from dmmp.messages import (
     StatusResponse,
 )
 from dmmp.messages.common import (
+    HostFlag,
     HostRecord,
     HostState,
+    LeaveReason,
     LinkRecord,
     RefreshKind,
     Status,
@@ -83,13 +86,10 @@ class MeshingRole(SeekingRole):
         if source is None:
             return
         measured = self.mesh.measured()
-        links = tuple(
-            choose_links(
-                self.standing.host, source.record.host, measured, self.parameters, self.rng
-            )
+        me = self.standing.host
+        self.links = choose_links(
+            me, source.record.host, measured, self.parameters, self.rng, self.links
         )
-        if any(host not in self.mesh.peers for host in self.links) or len(self.links) < len(links):
-            self.links = links
         self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         yield from ()
 
@@ -131,6 +131,8 @@ class MeshingRole(SeekingRole):
             peer.record, peer.heard = located(message.sender, sender), now
             if self.mesh.note_links(message.source, message.links):
                 self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
+        else:
+            yield from self.ask_about(message.sender, now)
 
     def on_refresh_answer(
         self, message: RefreshResponse, sender: Endpoint, now: Instant
@@ -173,13 +175,32 @@ class MeshingRole(SeekingRole):
             report = self.standing.make(StatusReport, state=HostState.INACTIVE, subject=record)
             yield self.standing.ask(report, source.endpoint, now, tries=2)
 
+    def ask_about(self, record: HostRecord, now: Instant) -> Actions:
+        """Ask the source about a host that acts as a super node: its report may have been lost.
+
+        One such question is under way at a time: strangers cost little.
+        """
+        source = self.mesh.source()
+        if source is None or not record.flags & HostFlag.SUPER_NODE:
+            return
+        if not self.standing.requests.is_open(StatusReport, source.endpoint):
+            question = self.standing.make(StatusReport, state=HostState.ACTIVE, subject=record)
+            yield self.standing.ask(question, source.endpoint, now, tries=2)
+
+    def on_status_response(
+        self, message: StatusResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """The source has noted a report."""
+        self.matched(message, sender)
+        yield from ()
+
     def on_mesh_status(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
         """From the source: a super node came or went (slides 9 and 21)."""
         yield Send(self.standing.answer(StatusResponse, message), sender)
         source = self.mesh.source()
         if source is None or source.endpoint != sender:
             return
-        self.standing.tree_version = message.tree_version
+        self.note_tree_version(message)
         subject = message.subject
         if message.state == HostState.ACTIVE:
             yield from self.meet(subject, now)
@@ -206,6 +227,16 @@ class MeshingRole(SeekingRole):
     def dismissed(self, now: Instant) -> Actions:
         """The source does not count this host among the super nodes any more."""
         if self.standing.setup.relay_only:
+            # It has no place of its own any more, so nobody can have one below it.
+            parent = self.parent()
+            told = {
+                child.endpoint: LeaveReason.DISMISSED
+                for child in self.standing.children.confirmed.values()
+            }
+            told.update({} if parent is None else {parent.endpoint: LeaveReason.MOVED})
+            for endpoint, reason in told.items():
+                report = self.standing.make(LeaveReport, reason=reason)
+                yield self.standing.ask(report, endpoint, now)
             self.mesh = Mesh(self.parameters)
             self.links = ()
             self.state = Registering()

@@ -103,6 +103,9 @@ class OverlayRole(Role):
         self, told: Sequence[Endpoint], replacement: HostRecord, now: Instant
     ) -> Actions:
         """Report the leaving to everybody named; go when all have answered, or soon (slide 20)."""
+        # Nothing else is of interest any more.
+        self.alarms.stop_all()
+        self.standing.requests.close_all()
         if not told:
             yield from self.go(now)
             return
@@ -129,6 +132,7 @@ class OverlayRole(Role):
     def go(self, now: Instant) -> Actions:
         """Be gone."""
         self.state = Gone()
+        self.alarms.stop_all()
         yield Withdraw(self.standing.session)
         yield Report(Left())
 

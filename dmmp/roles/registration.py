@@ -53,11 +53,16 @@ class RegisteredRole(OverlayRole):
         if message.status != Status.SUCCESS:
             name = self.standing.setup.session_name
             yield Report(Refused(f"the RP at {sender} does not serve a session {name!r}"))
-            self.alarms.set(Alarm.LOCATE, now + self.parameters.retry_bootstrap_most)
+            self.locate_later(now)
             return
         self.standing.session = message.session
         self.state = Registering()
         yield from self.register(now)
+
+    def locate_later(self, now: Instant) -> None:
+        """Begin anew after a refusal, when the reason may be gone."""
+        self.state = Locating()
+        self.alarms.set(Alarm.LOCATE, now + self.parameters.retry_bootstrap_most)
 
     def register(self, now: Instant, refused: tuple[HostId, ...] = ()) -> Actions:
         """Register, or renew the registration, and ask for super nodes (-03 §6.1)."""
@@ -76,6 +81,8 @@ class RegisteredRole(OverlayRole):
         standing = self.standing
         if message.status != Status.SUCCESS:
             yield Report(Refused(self._refusal(message.status, sender)))
+            if isinstance(self.state, Registering):
+                self.locate_later(now)
             return
         if standing.host != message.host:
             standing.host = message.host
@@ -114,5 +121,5 @@ class RegisteredRole(OverlayRole):
 
     def on_register_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Renew the registration (Decision 21)."""
-        if self.standing.host and not isinstance(self.state, (Leaving, Gone)):
+        if self.standing.host and not isinstance(self.state, (Locating, Leaving, Gone)):
             yield from self.register(now)

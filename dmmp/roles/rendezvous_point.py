@@ -234,10 +234,11 @@ class RendezvousPoint(Role):
     def _note_role(
         self, session: Session, record: HostRecord, message: PingRpRequest, now: Instant
     ) -> None:
+        if message.source:
+            # Whoever knows a newer one: the source may have raised it while this RP was away.
+            session.tree_version = _newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SOURCE:
             session.source = record.host
-            if message.source:
-                session.tree_version = _newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
             session.super_nodes[record.host] = None
             if session.building_until is None:

@@ -101,6 +101,10 @@ class Requests:
         """Forget a request, answered or not."""
         self._open.pop(sequence, None)
 
+    def close_all(self) -> None:
+        """Forget every request: this host has no questions any more."""
+        self._open.clear()
+
     def close_all_to(self, endpoint: Endpoint, cls: type[Message] = Message) -> None:
         """Forget every request, or those of a class, to a host that is gone."""
         for sequence in [

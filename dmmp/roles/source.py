@@ -61,7 +61,7 @@ from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving, Locating, Registering, Rooted
 from dmmp.roles.view import View
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.types import Endpoint, HostId, Instant, serial_newer
 
 MAXIMUM_KNOWN = 1024
 """Hosts remembered as possible super nodes, the most capable (slide 9)."""
@@ -84,25 +84,36 @@ class Source(ParentRole):
             return
         yield from self.note_registration(message, sender, now)
         if message.status == Status.DUPLICATE_SOURCE:
-            self.state = Locating()
-            self.alarms.set(Alarm.LOCATE, now + self.parameters.retry_bootstrap_most)
+            self.locate_later(now)
+        if message.status != Status.SUCCESS:
             return
+        is_newer = serial_newer(message.tree_version, self.standing.tree_version, 8)
+        if is_newer or isinstance(self.state, Registering):
+            self.standing.tree_version = message.tree_version
         if isinstance(self.state, Registering):
             self.state = Rooted()
-            self.standing.tree_version = message.tree_version
-            yield from self.install(now)
             self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
+        yield from self.install(now)
         self.choose_soon(now, self.parameters.choose_after)
 
     # Choosing super nodes.
 
     def on_news(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
-        """From the RP: a host that could be chosen. From a super node: another is silent."""
+        """From the RP: a host that could be chosen. From a super node: a question of another."""
         yield Send(self.standing.answer(StatusResponse, message), sender)
         subject = message.subject
         if sender == self.standing.rendezvous_point:
             yield from self.note_candidate(subject, message.state, now)
-        elif message.source in self.mesh.peers and message.state == HostState.INACTIVE:
+            return
+        asker, peer = self.mesh.peers.get(message.source), self.mesh.peers.get(subject.host)
+        if asker is None or asker.endpoint != sender:
+            return
+        if peer is None:
+            # The report of its end was lost, or it is none.
+            yield self.report(HostState.INACTIVE, subject, sender, now)
+        elif message.state == HostState.ACTIVE:
+            yield self.report(HostState.ACTIVE, peer.record, sender, now)
+        else:
             yield from self.doubt(subject.host, now)
 
     def note_candidate(self, subject: HostRecord, state: int, now: Instant) -> Actions:
@@ -114,8 +125,8 @@ class Source(ParentRole):
         if subject.host == self.standing.host or not subject.endpoint.port:
             return
         if len(self.candidates) >= MAXIMUM_KNOWN and subject.host not in self.candidates:
-            least = max(self.candidates.values(), key=by_capacity)
-            if by_capacity(least) < by_capacity(subject):
+            least = max(self.candidates.values(), key=_by_welcome)
+            if _by_welcome(least) < _by_welcome(subject):
                 return
             del self.candidates[least.host]
         self.candidates[subject.host] = subject
@@ -173,8 +184,11 @@ class Source(ParentRole):
         if trip is not None:
             self.mesh.peers[host].sample(trip, self.parameters.delay_weight)
         yield from self.raise_tree(HostState.ACTIVE, record, now)
-        for peer in others[MAXIMUM_CANDIDATES:]:
-            yield self.report(HostState.ACTIVE, peer.record, sender, now)
+        # Several are chosen at once, so the Setup Request named only those of that moment.
+        named = {member.host for member in request.message.members}  # type: ignore[attr-defined]
+        for peer in others:
+            if peer.record.host not in named:
+                yield self.report(HostState.ACTIVE, peer.record, sender, now)
         yield from self.tell_mesh(HostState.ACTIVE, record, now)
 
     def on_setup_unanswered(self, request: Request, now: Instant) -> Actions:
@@ -201,17 +215,27 @@ class Source(ParentRole):
         yield self.report(state, subject, self.standing.rendezvous_point, now)
         yield Report(MeshChanged(len(self.mesh), self.standing.tree_version))
 
-    def on_status_response(self, message: Message, sender: Endpoint, now: Instant) -> Actions:
+    def on_status_response(
+        self, message: StatusResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
         """The RP answers with the new tree version."""
-        if self.matched(message, sender) is not None and self._is_rp(sender):
+        if self.matched(message, sender) is None or not self._is_rp(sender):
+            return
+        if message.status != Status.SUCCESS:
+            yield from self.raise_alone(now)
+        elif serial_newer(message.tree_version, self.standing.tree_version, 8):
             self.standing.tree_version = message.tree_version
             yield from self.install(now)
 
     def on_status_unanswered(self, request: Request, now: Instant) -> Actions:
-        """The RP does not answer: the source raises the version itself, for the RP to learn."""
+        """The RP does not answer."""
         if self._is_rp(request.to):
-            self.standing.tree_version = (self.standing.tree_version + 1) & 0xFF
-            yield from self.install(now)
+            yield from self.raise_alone(now)
+
+    def raise_alone(self, now: Instant) -> Actions:
+        """Raise the tree version without the RP; it learns it from the next renewal."""
+        self.standing.tree_version = (self.standing.tree_version + 1) & 0xFF
+        yield from self.install(now)
 
     def _is_rp(self, endpoint: Endpoint) -> bool:
         return endpoint in self.standing.setup.rendezvous_points
@@ -227,6 +251,8 @@ class Source(ParentRole):
         if message.kind == RefreshKind.CHILD and (known or not message.sender.flags):
             yield from self.on_child_refresh(message, sender, now)
             return
+        # One that was chosen may refresh before its Setup Response is here.
+        known = known or message.source in self.invited
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
         yield Send(self.refresh_answer(message, status, now), sender)
 
@@ -406,6 +432,10 @@ class Source(ParentRole):
     }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)
+
+
+def _by_welcome(host: HostRecord) -> tuple[bool, tuple[int, int, int]]:
+    return (not host.flags & HostFlag.OFFERS, by_capacity(host))
 
 
 __all__ = ["JoinResponse", "Rooted", "Source"]

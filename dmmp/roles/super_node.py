@@ -38,6 +38,7 @@ from dmmp.messages import (
     SetupRequest,
     SetupResponse,
     StatusReport,
+    StatusResponse,
     SubscriptionRequest,
     SubscriptionResponse,
 )
@@ -120,6 +121,8 @@ class SuperNode(MeshingRole):
             self.mesh.add(message.sender, sender, now)
         if by_source:
             yield from self.enter_mesh(message, sender, now)
+        elif not known:
+            yield from self.ask_about(message.sender, now)
 
     def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
@@ -305,10 +308,7 @@ class SuperNode(MeshingRole):
         **for_states(
             _IN_MESH,
             {
-                ProbeResponse: SeekingRole.on_probe_response,
-                RefreshResponse: MeshingRole.on_refresh_answer,
                 Silence: SeekingRole.on_silence,
-                SetupResponse: MeshingRole.on_setup_response,
                 ClusterRequest: on_cluster_request,
             },
         ),
@@ -317,7 +317,11 @@ class SuperNode(MeshingRole):
             {
                 PingRpResponse: on_ping_rp,
                 ProbeRequest: SeekingRole.on_probe,
+                ProbeResponse: SeekingRole.on_probe_response,
+                RefreshResponse: MeshingRole.on_refresh_answer,
+                SetupResponse: MeshingRole.on_setup_response,
                 StatusReport: MeshingRole.on_mesh_status,
+                StatusResponse: MeshingRole.on_status_response,
                 JoinRequest: SeekingRole.on_join_request,
                 RefreshRequest: SeekingRole.on_refresh,
                 LeaveReport: SeekingRole.on_leave_report,

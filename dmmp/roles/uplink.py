@@ -33,6 +33,7 @@ from dmmp.messages.common import (
     located,
 )
 from dmmp.messages.local import Silence, Stop, Unreachable
+from dmmp.messages.schema import Message
 from dmmp.policies.parents import Candidate
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
@@ -168,6 +169,9 @@ class UplinkRole(ParentRole):
         if not self.may_hang_below(path):
             reason = "loop" if self.standing.host in path else "too deep"
             yield from self.lose_parent(reason, now)
+            # It lives, and would feed this host until the place lapses.
+            goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
+            yield self.standing.ask(goodbye, parent.endpoint, now)
             return
         record = located(message.sender, parent.endpoint)
         self.keep(Parent(record, parent.endpoint, path, message.super_node, backups))
@@ -197,7 +201,7 @@ class UplinkRole(ParentRole):
             self.note_tree_version(message)
             yield from self.note_parent(parent, message, parent.backups, now)
 
-    def note_tree_version(self, message: RefreshResponse | RefreshRequest) -> None:
+    def note_tree_version(self, message: Message) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""
         if serial_newer(message.tree_version, self.standing.tree_version, 8):
             self.standing.tree_version = message.tree_version
