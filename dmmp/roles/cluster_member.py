@@ -174,7 +174,7 @@ class ClusterMember(SeekingRole):
         self.state = Waiting(previous)
         yield from self.install(now)
         self.failures += 1
-        if self.failures == 1:
+        if self.failures == self.parameters.offer_after:
             yield Report(WaitingReport("no place in the overlay yet, trying again"))
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 6)
         pause = min(pause, self.parameters.retry_bootstrap_most)

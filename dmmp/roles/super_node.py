@@ -201,7 +201,7 @@ class SuperNode(MeshingRole):
         self.state = Waiting(previous)
         yield from self.install(now)
         self.failures += 1
-        if self.failures == 1:
+        if self.failures == self.parameters.offer_after:
             yield Report(WaitingReport("no place in the mesh yet, trying again"))
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 4)
         pause = min(pause, self.parameters.retry_bootstrap_most)
