@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.counters import GroupCount
 from dmmp.forwarding.pace import Pace
-from dmmp.forwarding.window import Window
+from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages.data import Heartbeat
 from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
 
@@ -149,6 +149,17 @@ class Announced(Channel):
         self._heard_at = now
         self._announced = message.highest
         self._counts = message.started != 0
+
+    def plan(self, sender: Endpoint, word: int, pace: Pace, first: int) -> Plan:
+        """Return the plan for packets of this sender, made now if there is none.
+
+        A former parent may repeat what was passed on before a branch came: the branch has not got
+        that, so what it gets as it comes begins after the highest number so far.
+        """
+        window = self.window
+        if window.begun and not serial_newer(first, window.highest, 32):
+            first = (window.highest + 1) & SEQUENCE_MASK
+        return super().plan(sender, word, pace, first)
 
     def pause(self) -> None:
         """Take note that nobody wants it at present."""

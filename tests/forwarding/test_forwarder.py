@@ -138,6 +138,17 @@ def test_a_newcomer_gets_half_a_second_of_all_it_wants_but_nothing_twice() -> No
     assert sent(forwarder.apply(old, 2.0)) == {CHILD: heartbeat() + heartbeat(1, channel=8)}
 
 
+def test_what_a_former_parent_repeats_is_not_live_for_a_newcomer() -> None:
+    forwarder = relay(CHILD)
+    forwarder.apply(install(CHILD, upstream=(PARENT, OLD_PARENT)), 1.0)
+    feed(forwarder, 1, 8, 1.0)
+    forwarder.apply(install(CHILD, CHILD_2, upstream=(PARENT, OLD_PARENT)), 1.1)
+    forwarder.forward(burst(datagram(3), OLD_PARENT), 1.1)
+    feed(forwarder, 9, 1, 1.2)
+    outcome = forwarder.apply(replay(CHILD_2, origin=ANY_ORIGIN, channel=0), 1.2)
+    assert sent(outcome) == {CHILD_2: heartbeat() + packets(*range(1, 9))}
+
+
 def test_a_branch_that_went_and_came_back_is_a_newcomer() -> None:
     forwarder = relay(CHILD)
     feed(forwarder, 1, 5, 1.0)
