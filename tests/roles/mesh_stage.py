@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dmmp.actions import Action
+from typing import Any
+
+from dmmp.actions import Action, Send
+from dmmp.events import ParentLost
 from dmmp.messages import Message, StatusReport
 from dmmp.messages.common import HostRecord, HostState, Status
 from dmmp.roles.end_host import EndHost
 from dmmp.types import Endpoint, HostId, Instant
-from tests.roles.stage import SESSION, at, only, sends
+from tests.roles.stage import SESSION, at, events, only, sends
 
 
 def named(number: int, out_degree: int = 8, flags: int = 0) -> HostRecord:
@@ -50,3 +53,14 @@ def reports(actions: list[Action]) -> list[tuple[Endpoint, HostState, int]]:
 def status_of(actions: list[Action], cls: type[Message]) -> Status:
     """Return the status of the one answer."""
     return Status(only(actions, cls).message.status)  # type: ignore[attr-defined]
+
+
+def said(send: Send) -> Any:
+    """Return the message that is sent, for tests that know its class."""
+    return send.message
+
+
+def lost(actions: list[Action]) -> list[str]:
+    """List why parents were lost."""
+    found = events(actions, ParentLost)
+    return [event.reason for event in found if isinstance(event, ParentLost)]

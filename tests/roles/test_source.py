@@ -248,7 +248,10 @@ def test_super_nodes_chosen_at_the_same_moment_hear_of_each_other() -> None:
     for number in (3, 4, 5, 6):
         news(subject, named(number), 0.1)
     setups = sends(sleep(subject, 0.6), SetupRequest)
-    known = {send.to: {m.host for m in send.message.members} for send in setups}  # type: ignore[attr-defined]
+    known: dict[Any, set[int]] = {}
+    for setup in setups:
+        assert isinstance(setup.message, SetupRequest)
+        known[setup.to] = {member.host for member in setup.message.members}
     for number, setup in zip((3, 4, 5, 6), setups, strict=True):
         for to, state, about in reports(accept(subject, setup, number, 0.7)):
             if to != RP:
