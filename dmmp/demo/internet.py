@@ -38,6 +38,7 @@ RATE_BURST_BYTES: Final = 32_000
 RATE_LATENCY_MS: Final = 50
 LINK_PATIENCE: Final = 3.0
 POLL: Final = 0.02
+PROCESSORS: Final = os.cpu_count() or 1
 
 ROUTER_SYSCTLS: Final = (
     "net.ipv4.ip_forward=1",
@@ -337,7 +338,27 @@ class Internet:
         for host in self:
             host.run("sysctl", "-q", "-w", *COMMON_SYSCTLS, UPLINK_SYSCTL)
             host.ip(*_host_lines(host))
+        self._keep_order()
         self._await_links()
+
+    def _keep_order(self) -> None:
+        """Have each link's packets handled by one processor, so that none overtakes another.
+
+        A virtual link queues them at the processor of whoever sends; a wire keeps its order.
+        """
+        if in_user_namespace():
+            # There /sys still shows the devices of the namespace we came from.
+            return
+        for node, interfaces in (
+            (self.router, [host.router_interface for host in self]),
+            *((host, [UPLINK]) for host in self),
+        ):
+            lines = [
+                f"echo {1 << number % PROCESSORS:x} > /sys/class/net/{name}/queues/rx-0/rps_cpus"
+                for number, name in enumerate(interfaces, node.number)
+            ]
+            # Not every kernel can.
+            node.run("sh", "-c", "\n".join(lines), check=False)
 
     def _await_links(self) -> None:
         """Wait for the kernel's own IPv6 routes, which come a moment after the link.

@@ -42,7 +42,10 @@ def shared(swept: None) -> Iterator[Overlay]:
 
 @pytest.fixture
 def own(swept: None, directory: Path) -> Iterator[Overlay]:
-    """Give an overlay like `shared` that a test may break."""
+    """Give an overlay like `shared` that a test may break, with less room in the core.
+
+    Half the members find their places below others, so that they are relays too.
+    """
     with network([*CORE, *MEMBERS], directory) as overlay:
-        start_all(overlay)
+        start_all(overlay, super_node_places=4)
         yield overlay

@@ -33,18 +33,18 @@ REPORT_VARIABLE = "DMMP_ACCEPTANCE_REPORT"
 """Environment variable: the file to which measured figures are added, one JSON object a line."""
 
 
-def start_core(overlay: Overlay, source_places: int = 2) -> None:
-    """Start a rendezvous point, a source and three super nodes."""
+def start_core(overlay: Overlay, source_places: int = 2, super_node_places: int = 6) -> None:
+    """Start a rendezvous point, a source and three super nodes of so many places."""
     overlay.rp()
     overlay.source("source", "--out-degree", str(source_places))
     for name in CORE[2:]:
-        overlay.super_node(name, "--out-degree", "6")
+        overlay.super_node(name, "--out-degree", str(super_node_places))
 
 
-def start_all(overlay: Overlay, members: Iterable[str] = MEMBERS) -> None:
+def start_all(overlay: Overlay, super_node_places: int = 6) -> None:
     """Start a core and members, and wait until all have their places."""
-    start_core(overlay)
-    for name in members:
+    start_core(overlay, super_node_places=super_node_places)
+    for name in MEMBERS:
         overlay.member(name, "--out-degree", "2")
     overlay.wait_joined()
 
