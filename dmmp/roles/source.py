@@ -248,11 +248,12 @@ class Source(ParentRole):
         known = peer is not None and peer.endpoint == sender
         if peer is not None and known:
             peer.record, peer.heard = located(message.sender, sender), now
+        # One that was chosen may refresh before its Setup Response is here.
+        invited = self.invited.get(message.source)
+        known = known or (invited is not None and invited.endpoint == sender)
         if message.kind == RefreshKind.CHILD and (known or not message.sender.flags):
             yield from self.on_child_refresh(message, sender, now)
             return
-        # One that was chosen may refresh before its Setup Response is here.
-        known = known or message.source in self.invited
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
         yield Send(self.refresh_answer(message, status, now), sender)
 

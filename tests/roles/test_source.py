@@ -388,8 +388,13 @@ def test_one_whose_setup_response_was_lost_is_not_dismissed_by_its_refresh() -> 
     subject = source()
     news(subject, named(3), 0.1)
     assert only(sleep(subject, 0.6), SetupRequest).to == at(3)
-    actions = subject.receive(mesh_refresh(3), at(3), 0.8)
-    assert status_of(actions, RefreshResponse) == Status.SUCCESS
+    for kind in (RefreshKind.MESH, RefreshKind.CHILD):
+        actions = subject.receive(mesh_refresh(3, kind), at(3), 0.8)
+        assert status_of(actions, RefreshResponse) == Status.SUCCESS
+    assert [child.host for child in subject.view(0.8).mesh_children] == [3]
+    # Only the host itself, not its id from elsewhere.
+    thief = subject.receive(mesh_refresh(3), at(9), 0.9)
+    assert status_of(thief, RefreshResponse) == Status.UNKNOWN_HOST
 
 
 # Watching the mesh.
