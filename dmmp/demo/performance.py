@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -218,12 +218,13 @@ class Performance:
             time.sleep(GLANCE)
 
     def _kill_relay(self, overlay: Overlay, result: Result, elapsed: float) -> None:
-        relay = busiest(overlay, "super-node", self._members)
-        relay = relay or busiest(overlay, "member", self._members)
+        parents = overlay.parents()
+        relay = busiest(overlay, "super-node", parents, self._members)
+        relay = relay or busiest(overlay, "member", parents, self._members)
         if relay is None:
             result.problems.append("no relay feeds a member, so none could be killed")
             return
-        result.tree_before = overlay.parents()
+        result.tree_before = parents
         result.relay, result.killed_at = relay.name, round(elapsed, 2)
         self._dead.append(relay.name)
         relay.kill()
@@ -272,9 +273,10 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else ""
 
 
-def busiest(overlay: Overlay, kind: str, members: Sequence[str]) -> Node | None:
+def busiest(
+    overlay: Overlay, kind: str, parents: Mapping[str, str], members: Sequence[str]
+) -> Node | None:
     """Choose the node of a kind with most of these members below it; None if it has none."""
-    parents = overlay.parents()
     ranked = [
         (sum(below in members for below in descendants(parents, node.name)), node.name)
         for node in overlay.of_kind(kind)

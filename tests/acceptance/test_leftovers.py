@@ -50,7 +50,8 @@ def test_a_node_leaves_nothing_behind(
     with network(["rp", "other", "host"], directory) as overlay:
         overlay.rp()
         if kind == "member":
-            overlay.source("other", "--out-degree", "1")
+            # Room enough for the host that is killed and its successor.
+            overlay.source("other", "--out-degree", "4")
             overlay.wait_joined()
         host = overlay.internet["host"]
         # The strict filter of many distributions: a node must change it, so it must put it back.
