@@ -24,8 +24,10 @@ def choose_candidates(
     rng: Random,
 ) -> tuple[HostRecord, ...]:
     """Choose candidates, those without a free place only when no other is left."""
-    fresh = [host for host in super_nodes if host.host not in refused] or list(super_nodes)
-    usable = [host for host in fresh if host.free_slots > 0] or fresh
+    fresh = [host for host in super_nodes if host.host not in refused]
+    roomy = [host for host in super_nodes if host.free_slots > 0]
+    # Who refused a moment ago and has a place now is worth more than who never had one.
+    usable = [host for host in fresh if host.free_slots > 0] or roomy or fresh or list(super_nodes)
     if len(usable) <= at_most:
         return tuple(usable)
     part = -(-at_most // KINDS)

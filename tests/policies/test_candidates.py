@@ -42,6 +42,9 @@ def test_who_refused_the_newcomer_is_named_again_only_when_no_other_is_left() ->
     assert ids(choose_candidates(NEWCOMER, [first, second], [first.host], 12, Random(1))) == [6]
     both = [first.host, second.host]
     assert ids(choose_candidates(NEWCOMER, [first, second], both, 12, Random(1))) == [5, 6]
+    # Unless the other is full, and who refused has a place now.
+    full = record(7, free=0)
+    assert ids(choose_candidates(NEWCOMER, [first, full], [first.host], 12, Random(1))) == [5]
 
 
 def test_the_nearest_by_address_and_the_roomiest_are_always_among_them() -> None:
