@@ -25,16 +25,18 @@ def choose_candidates(
 ) -> tuple[HostRecord, ...]:
     """Choose candidates, those without a free place only when no other is left."""
     fresh = [host for host in super_nodes if host.host not in refused]
-    roomy = [host for host in super_nodes if host.free_slots > 0]
+    free = [host for host in super_nodes if host.free_slots > 0]
     # Who refused a moment ago and has a place now is worth more than who never had one.
-    usable = [host for host in fresh if host.free_slots > 0] or roomy or fresh or list(super_nodes)
+    usable = [host for host in fresh if host.free_slots > 0] or free or fresh or list(super_nodes)
     if len(usable) <= at_most:
         return tuple(usable)
     part = -(-at_most // KINDS)
     near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:part]
-    rest = [host for host in usable if host not in near]
+    taken = {host.host for host in near}
+    rest = [host for host in usable if host.host not in taken]
     roomy = sorted(rest, key=lambda host: (-host.free_slots, host.host))[:part]
-    rest = [host for host in rest if host not in roomy]
+    taken = {host.host for host in roomy}
+    rest = [host for host in rest if host.host not in taken]
     chosen = [*near, *roomy]
     while rest and len(chosen) < at_most:
         chosen.append(rest.pop(rng.randrange(len(rest))))
