@@ -57,7 +57,7 @@ class Bounds:
     registry: float
     """From a host's end to its disappearance from the rendezvous point."""
     moving: float
-    """From one place in the tree to a sound one elsewhere."""
+    """From one place in the tree to a sound one elsewhere, or until lost news is renewed."""
     settled: float
     """From admission, or a later join of a group, to the first packet that must not be missed."""
 
@@ -72,7 +72,7 @@ class Bounds:
             leaving=3.0,
             relatives=parameters.hold_mesh + parameters.refresh_mesh + probing,
             registry=parameters.hold_rp + parameters.refresh_rp + probing,
-            moving=2.0,
+            moving=1.2 * parameters.refresh_cluster + 2.0,
             settled=2.0,
         )
 

@@ -34,7 +34,13 @@ class SimOptions:
         window = self.members / 10 if self.window is None else self.window
         flash = Scenario.flash(self.members, window, self.seed)
         crash_settle = 110.0 if self.crashes else flash.settle
-        return replace(flash, loss=self.loss, crashes=self.crashes, settle=crash_settle)
+        return replace(
+            flash,
+            loss=self.loss,
+            crashes=self.crashes,
+            settle=crash_settle,
+            packets_per_second=1.0,
+        )
 
     def command(self) -> str:
         """Return the command that repeats the run."""

@@ -90,7 +90,7 @@ class Scenario:
             # Never with other crashes: an orphan without the RP may know nobody who lives.
             rendezvous_point_crash=not troubled and rng.random() < 0.3,
             unreachable=rng.random() < 0.5,
-            packets_per_second=rng.choice((0.0, 1.0, 5.0)),
+            packets_per_second=rng.choice((0.0, 1.0, 5.0, 20.0)),
         )
 
     @classmethod
@@ -127,7 +127,11 @@ class Scenario:
     def play(self, *, wire: bool = False, trace: Trace | None = None) -> World:
         """Run it to its end and check the result; `world.failures` says what did not hold."""
         world = self.prepare(wire=wire, trace=trace)
-        world.run_until(self.end)
+        try:
+            world.run_until(self.end)
+        except Exception as error:
+            error.add_note(f"at {world.now:.6f} s of {self}")
+            raise
         expected = range(len(world.packets))
         late = [n for n in expected if world.packets[n] >= (self.end - TAIL - LAST_PACKETS) * 1e6]
         world.finish(expected if self.is_calm else late, strict=self.is_calm)
@@ -190,7 +194,8 @@ class Scenario:
             end = world.crash if number < self.crashes else world.stop
             world.at(begin + 2.0 + 4.0 * rng.random(), _caller(end, member))
         if self.rendezvous_point_crash:
-            world.at(begin + 2.0, lambda: world.crash(point))
+            # Whoever has no place by then would find none without it.
+            world.at(begin + 0.75 * self.settle, lambda: world.crash(point))
 
     def _schedule_packets(self, world: World, source: Node) -> None:
         first_of_last = self.end - TAIL - LAST_PACKETS
