@@ -25,11 +25,13 @@ GOOD = "1"
 def capture(host: Host, interface: str, path: Path) -> subprocess.Popen[str]:
     """Start to capture, and wait until it does."""
     process = host.popen(
-        *("tcpdump", "-U", "-n", "-Z", "root", "-i", interface, "-w", path),
-        standard_error=subprocess.PIPE,
+        *("dumpcap", "-P", "-q", "-i", interface, "-w", path), standard_error=subprocess.PIPE
     )
     assert process.stderr is not None
-    assert "listening on" in process.stderr.readline()
+    said = ""
+    while not said.startswith("File: "):
+        said = process.stderr.readline()
+        assert said, f"dumpcap on {interface} has ended"
     return process
 
 
