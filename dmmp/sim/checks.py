@@ -8,10 +8,11 @@ says how long it may last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dmmp.parameters import Parameters
+from dmmp.roles.source import MAXIMUM_KNOWN
 from dmmp.roles.view import View
 from dmmp.sim.node import Node
 from dmmp.sim.schedule import MICROSECONDS, seconds
@@ -23,6 +24,9 @@ MOST_FAILURES = 20
 SWEEP_SHARE = 10
 """One sweep in so many looks at a given node's whole view, which is the costly part."""
 
+
+SINGLE_ALARMS = 64
+"""Alarms a role may have besides those of its open requests."""
 
 _TO_THE_DEAD = "sends data to the dead"
 
@@ -90,6 +94,7 @@ class Checks:
         self._cycles: dict[Node, int] = {}
         self._reported: set[Node] = set()
         self._one_sided: dict[tuple[str, Node, Node], int] = {}
+        self._table_bounds = table_bounds(parameters)
         self._sweeps = 0
 
     def fail(self, check: str, now_us: int, who: str, detail: str) -> None:
@@ -172,8 +177,10 @@ class Checks:
             detail = f"{children} children, has capacity for {node.out_degree}"
             self.fail("capacity", now_us, node.name, detail)
         for table, size in view.tables:
-            bound = table_bound(table, self._parameters)
-            if size > bound:
+            bound = self._table_bounds.get(table)
+            if bound is None:
+                self.fail("table", now_us, node.name, f"{table} has no bound in the checks")
+            elif size > bound:
                 self.fail("table", now_us, node.name, f"{table} holds {size}, at most {bound}")
 
     # In the end.
@@ -249,16 +256,21 @@ class Checks:
         return gone_us is not None and now_us - gone_us > self.bounds.relatives * MICROSECONDS
 
 
-def table_bound(table: str, parameters: Parameters) -> int:
-    """Return how many rows a role's table may have; unknown ones get the strictest of the large."""
-    bounds: dict[str, Callable[[], int]] = {
-        "hosts": lambda: parameters.hosts,
-        "outstanding": lambda: parameters.maximum_outstanding,
-        "children": lambda: parameters.children,
-        "super_nodes": lambda: parameters.super_nodes_most,
-        "groups": lambda: parameters.groups,
+def table_bounds(parameters: Parameters) -> dict[str, int]:
+    """Return how many rows each of the roles' tables may have; a new table needs its line here."""
+    return {
+        "alarms": parameters.maximum_outstanding + SINGLE_ALARMS,
+        "applicants": parameters.children,
+        "candidates": MAXIMUM_KNOWN,
+        "children": parameters.children,
+        "groups": parameters.groups,
+        "hosts": parameters.hosts,
+        "invited": parameters.super_nodes_most,
+        "mesh": parameters.super_nodes_most + 1,
+        "requests": parameters.maximum_outstanding,
+        "reservations": parameters.children,
+        "super_nodes": parameters.super_nodes_most,
     }
-    return bounds.get(table, lambda: parameters.maximum_outstanding)()
 
 
 def _is_on_cycle(node: Node) -> bool:

@@ -191,6 +191,15 @@ def test_tables() -> None:
     assert failed(made) == ["table"]
 
 
+def test_tables_without_a_bound() -> None:
+    """Whoever adds a table must say how large it may grow."""
+    made = world()
+    node = add(made, "a")
+    host_of(node).shown = replace(host_of(node).shown, tables=(("secrets", 1),))
+    start(made).run_until(11.0)
+    assert failed(made) == ["table"]
+
+
 def test_upstream_that_does_not_serve() -> None:
     """A takes data from B, and B sends it nothing: wrong, but only after a while."""
     made = world(5.0)
