@@ -81,6 +81,7 @@ class ClusterMember(SeekingRole):
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
         self.refused: tuple[HostId, ...] = ()
+        self.lost: tuple[HostId, ...] = ()
 
     # Bootstrap.
 
@@ -92,9 +93,10 @@ class ClusterMember(SeekingRole):
         if message.status != Status.SUCCESS or not isinstance(self.state, (Registering, Waiting)):
             return
         yield from self.install(now)
-        mine = self.standing.host
+        parent = self.parent()
+        beside = {self.standing.host, *self.lost, *((parent.record.host,) if parent else ())}
         candidates = tuple(
-            host for host in message.super_nodes if host.host != mine and host.endpoint.port
+            host for host in message.super_nodes if host.host not in beside and host.endpoint.port
         )
         if candidates:
             self.alarms.stop(Alarm.JOIN_AGAIN)
@@ -109,7 +111,9 @@ class ClusterMember(SeekingRole):
             self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)
             yield from self.on_probes_alarm(None, now)
         else:
-            yield from self.search_failed(self.parent(), now)
+            # Another RP may know super nodes that this one does not (Decision 21).
+            self.next_rp(sender)
+            yield from self.search_failed(parent, now)
 
     def on_probes_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Send one round of probes (Decision 12)."""
@@ -125,17 +129,23 @@ class ClusterMember(SeekingRole):
             self.alarms.set(Alarm.PROBES, now + self.parameters.probe_spacing)
         for candidate in state.candidates:
             yield self.standing.ask(
-                self.standing.make(ProbeRequest, timestamp=0), candidate.endpoint, now, tries=1
+                self.standing.make(ProbeRequest, timestamp=0),
+                candidate.endpoint,
+                now,
+                tries=1,
+                wait=self.parameters.probe_wait,
             )
 
     def on_probed(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
         """Note a round trip and the candidate's fresh state; when all are in, go on."""
-        request = self.matched(message, sender)
+        request = self.standing.requests.peek(message, sender)
         state = self.state
         assert isinstance(state, Probing)
-        trip = None if request is None else request.round_trip(now)
-        if trip is None:
+        if request is None or request.lasting:
+            yield from self.on_probe_response(message, sender, now)
             return
+        self.standing.requests.close(message.sequence)
+        trip = now - request.sent
         candidates, trips = list(state.candidates), list(state.round_trips)
         for at, candidate in enumerate(candidates):
             if candidate.endpoint == sender:
@@ -170,7 +180,7 @@ class ClusterMember(SeekingRole):
         state = self.state
         if isinstance(state, Asking):
             asked = {c.host for c in self.standing.super_nodes if c.endpoint in state.tried}
-            self.refused = tuple(sorted(asked))
+            self.refused = tuple(sorted(asked | set(self.lost)))
         self.state = Waiting(previous)
         yield from self.install(now)
         self.failures += 1
@@ -198,6 +208,17 @@ class ClusterMember(SeekingRole):
     ) -> Actions:
         """The RP has taken the offer to the source, or knows no source yet."""
         self.matched(message, sender)
+        yield from ()
+
+    def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
+        """Do not take the lost parent's name from the RP again, which may not know yet."""
+        self.lost = (parent.record.host,)
+        self.refused = self.lost
+        yield from ()
+
+    def on_joined(self, now: Instant) -> Actions:
+        """A parent has confirmed: the next search starts afresh."""
+        self.lost = self.refused = ()
         yield from ()
 
     # A super node from now on.
@@ -284,6 +305,7 @@ class ClusterMember(SeekingRole):
         Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
         Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.ROOM: SeekingRole.on_room_alarm,
         Alarm.RETIRE: SeekingRole.on_retire,
         Alarm.LEAVE: SeekingRole.on_leave_alarm,
     }

@@ -240,6 +240,9 @@ class MeshingRole(SeekingRole):
             self.mesh = Mesh(self.parameters)
             self.links = ()
             self.state = Registering()
+            self.alarms.stop(Alarm.MESH)
+            self.alarms.stop(Alarm.REBUILD)
+            yield from self.install(now)
             yield from self.register(now)
         else:
             for alarm in (Alarm.MESH, Alarm.REBUILD, Alarm.ADMIT, Alarm.OFFERS_DONE):

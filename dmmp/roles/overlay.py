@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import ClassVar
 
-from dmmp.actions import ForwardingEntry, Install, Report, Send, Withdraw
-from dmmp.events import Left
+from dmmp.actions import Action, ForwardingEntry, Install, Report, Send, Withdraw
+from dmmp.events import Left, PeerViolation
 from dmmp.interest import Interest, union
 from dmmp.messages import (
     BreakRequest,
@@ -24,6 +24,7 @@ from dmmp.messages import (
     PromotionRequest,
     StatusReport,
     StatusResponse,
+    SubscriptionResponse,
 )
 from dmmp.messages.common import (
     HostFlag,
@@ -33,7 +34,7 @@ from dmmp.messages.common import (
 from dmmp.messages.local import Subscribe
 from dmmp.messages.schema import Message
 from dmmp.roles.requests import Request
-from dmmp.roles.role import Actions, Role
+from dmmp.roles.role import Actions, Input, Role
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving
 from dmmp.roles.view import View
@@ -53,6 +54,19 @@ class OverlayRole(Role):
         self.parameters = standing.parameters
         self.state: object = Idle()
         self._installed: ForwardingEntry | None = None
+        self.refusals = 0
+
+    def receive(self, message: Input, sender: Endpoint, now: Instant) -> list[Action]:
+        """Take one input; what belongs to another session is nobody's here."""
+        session = self.standing.session
+        if (
+            session
+            and isinstance(message, Message)
+            and message.session != session
+            and not isinstance(message, SubscriptionResponse)
+        ):
+            return [Report(PeerViolation("-03 §5", "a message of another session", sender))]
+        return super().receive(message, sender, now)
 
     # Requests and their answers.
 
@@ -171,15 +185,13 @@ class OverlayRole(Role):
 
     def record(self, now: Instant) -> HostRecord:
         """Describe this host to others, as it is now."""
-        path = self.root_path()
-        return self.standing.record(
-            now,
-            self.flags(),
-            len(path) if self.has_place() else None,
-            self.free_places(False, now) + self.standing.children.free_below()
-            if self.has_place()
-            else 0,
-        )
+        depth = self.depth()
+        free = 0 if depth is None else self.free_below(now)
+        return self.standing.record(now, self.flags(), depth, free)
+
+    def free_below(self, now: Instant) -> int:
+        """Count free places of this host and its whole cluster below it (Decision 14)."""
+        return self.free_places(False, now) + self.standing.children.free_below()
 
     def view(self, now: Instant) -> View:
         """Take a snapshot for people and checks."""
@@ -224,6 +236,10 @@ class OverlayRole(Role):
         """Tell whether this host is in the tree and may promise places."""
         raise NotImplementedError
 
+    def depth(self) -> int | None:
+        """Return how many hops below the source this host stands; None without a place."""
+        return len(self.root_path()) if self.has_place() else None
+
     def root_path(self) -> tuple[HostId, ...]:
         """Return the ids from the parent up to the source."""
         raise NotImplementedError
@@ -251,6 +267,14 @@ class OverlayRole(Role):
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
         """Name backup parents to a child (Decision 20)."""
         return ()
+
+    def is_parent(self, endpoint: Endpoint) -> bool:
+        """Tell whether the host at an endpoint is the parent; the source has none."""
+        return False
+
+    def on_room_changed(self, now: Instant) -> Actions:
+        """React to a change in how many places are free below."""
+        yield from ()
 
     def on_subtree_changed(self, now: Instant) -> Actions:
         """React to a change in what the subtree wants or can hold."""

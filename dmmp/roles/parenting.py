@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 
-from dmmp.actions import Replay, Report, Send
+from dmmp.actions import ANY_ORIGIN, Replay, Report, Send
 from dmmp.errors import Violation
 from dmmp.events import ChildAdded, ChildLost
 from dmmp.messages import (
@@ -48,9 +48,14 @@ class ParentRole(RegisteredRole):
     def on_join_request(self, message: JoinRequest, sender: Endpoint, now: Instant) -> Actions:
         """Offer a place, pass the request down, or refuse with the children (slide 16)."""
         applicant = message.applicant
-        # A request that was passed down names where the applicant is; a direct one shows it.
+        # A request that was passed down names where the applicant is; a direct one shows it. Only
+        # the parent passes down, or anybody could have answers sent to anybody; one that was the
+        # parent until just now does no wrong.
         if message.source == applicant.host:
             applicant = located(applicant, sender)
+            yield from self.drop_former(applicant.host, sender, now)
+        elif not self.is_parent(sender):
+            return
         mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
         if not self.has_place():
             answer = self.offer(JoinResponse, message, Status.NOT_JOINED, mesh, now)
@@ -145,6 +150,7 @@ class ParentRole(RegisteredRole):
         children = self.standing.children
         host = message.source
         mesh = bool(message.sender.flags & HostFlag.SUPER_NODE)
+        yield from self.drop_former(host, sender, now)
         held = children.confirmed.get(host)
         if held is not None and not self._has_room(host, mesh, now):
             # A child whose role changed keeps the place it has until there is one of the other
@@ -166,12 +172,17 @@ class ParentRole(RegisteredRole):
         if is_new or changed or moved:
             yield from self.install(now)
         if is_new:
+            # What this host holds goes ahead of what comes (slide 17). Also to a child that moves:
+            # its old parent may be behind this one, and what lies between would be lost to it.
+            yield Replay(self.standing.session, ANY_ORIGIN, 0, 0, b"", sender)
+        if is_new:
             yield Report(ChildAdded(host, sender))
             if not self.alarms.is_set(Alarm.SWEEP):
                 self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
         yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         if is_new or changed:
             yield from self.on_subtree_changed(now)
+        yield from self.on_room_changed(now)
 
     def _place_for(
         self, message: RefreshRequest, held: Child | None, mesh: bool, now: Instant
@@ -216,6 +227,12 @@ class ParentRole(RegisteredRole):
         if child is not None and child.endpoint == sender:
             yield from self.drop_child(message.source, "left", now)
 
+    def drop_former(self, host: HostId, sender: Endpoint, now: Instant) -> Actions:
+        """Drop a child whose address another host has now: it was started again there."""
+        former = self.standing.children.by_endpoint(sender)
+        if former is not None and former.record.host != host:
+            yield from self.drop_child(former.record.host, "started again", now)
+
     def drop_child(self, host: HostId, reason: str, now: Instant) -> Actions:
         """Remove a child and what its subtree wanted."""
         child = self.standing.children.remove(host)
@@ -226,6 +243,7 @@ class ParentRole(RegisteredRole):
         yield Report(ChildLost(host, reason))
         yield from self.install(now)
         yield from self.on_subtree_changed(now)
+        yield from self.on_room_changed(now)
 
     def on_sweep(self, key: Hashable, now: Instant) -> Actions:
         """Drop children and wishes whose hold time is over (Decision 10)."""

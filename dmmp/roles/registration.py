@@ -52,6 +52,12 @@ class RegisteredRole(OverlayRole):
         yield from self.rp_answers()
         if message.status != Status.SUCCESS:
             name = self.standing.setup.session_name
+            self.refusals += 1
+            self.next_rp(sender)
+            if self.refusals % len(self.standing.setup.rendezvous_points):
+                # Another RP may serve it (Decision 21).
+                yield from self.locate(now)
+                return
             yield Report(Refused(f"the RP at {sender} does not serve a session {name!r}"))
             self.locate_later(now)
             return
@@ -108,11 +114,15 @@ class RegisteredRole(OverlayRole):
         if not standing.rendezvous_silent:
             standing.rendezvous_silent = True
             yield Report(Waiting(f"the RP at {request.to} does not answer, trying again"))
-        points = standing.setup.rendezvous_points
-        at = points.index(request.to) if request.to in points else -1
-        standing.rendezvous_point = points[(at + 1) % len(points)]
+        self.next_rp(request.to)
         if isinstance(self.state, (Locating, Registering)):
             yield from self.locate(now)
+
+    def next_rp(self, present: Endpoint) -> None:
+        """Take the RP configured after `present`, the first after the last (Decision 21)."""
+        points = self.standing.setup.rendezvous_points
+        at = points.index(present) if present in points else -1
+        self.standing.rendezvous_point = points[(at + 1) % len(points)]
 
     def on_locate_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Ask again for a session that was refused."""

@@ -96,7 +96,9 @@ class Session:
     next_id: int
     hosts: dict[HostId, Registration] = field(default_factory=dict)
     by_instance: dict[int, HostId] = field(default_factory=dict)
+    by_endpoint: dict[Endpoint, HostId] = field(default_factory=dict)
     super_nodes: dict[HostId, None] = field(default_factory=dict)
+    chosen: dict[HostId, None] = field(default_factory=dict)
     source: HostId = NO_HOST
     tree_version: int = 0
     building_until: Instant | None = None
@@ -165,7 +167,7 @@ class RendezvousPoint(Role):
         if session is None:
             yield Send(_answer(PingRpResponse, message, status=Status.UNKNOWN_SESSION), sender)
             return
-        yield from self._retire_source(session, message, sender, now)
+        yield from self._retire_former(session, message, sender, now)
         status = self._admit(session, message)
         if status is not Status.SUCCESS:
             yield Send(_answer(PingRpResponse, message, status=status), sender)
@@ -177,6 +179,9 @@ class RendezvousPoint(Role):
         told = known.told if known is not None else now
         session.hosts[host] = Registration(record, sender, message.instance, expires, told)
         session.by_instance[message.instance] = host
+        if known is not None and known.endpoint != sender:
+            session.by_endpoint.pop(known.endpoint, None)
+        session.by_endpoint[sender] = host
         self._note_role(session, record, message, now)
         if is_new:
             yield Report(HostRegistered(host, sender, len(session.hosts)))
@@ -192,18 +197,14 @@ class RendezvousPoint(Role):
         # The source may have asked it in vain, or started anew without having heard of it.
         return bool(record.flags & HostFlag.OFFERS) and now >= told + self.parameters.refresh_rp
 
-    def _retire_source(
+    def _retire_former(
         self, session: Session, message: PingRpRequest, sender: Endpoint, now: Instant
     ) -> Actions:
-        # Another start of the source at the same address: the one before is over.
-        holder = session.hosts.get(session.source)
-        if (
-            holder is not None
-            and message.host.flags & HostFlag.SOURCE
-            and holder.instance != message.instance
-            and holder.endpoint == sender
-        ):
-            yield from self._remove(session, session.source, "restarted", HostState.INACTIVE, now)
+        # Another start of a host at the same address: the one before is over.
+        former = session.by_endpoint.get(sender)
+        held = session.hosts.get(former) if former is not None else None
+        if former is not None and held is not None and held.instance != message.instance:
+            yield from self._remove(session, former, "started again", HostState.INACTIVE, now)
 
     def _admit(self, session: Session, message: PingRpRequest) -> Status:
         if message.host.flags & HostFlag.SOURCE and session.source:
@@ -240,11 +241,22 @@ class RendezvousPoint(Role):
         if record.flags & HostFlag.SOURCE:
             session.source = record.host
         if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
-            session.super_nodes[record.host] = None
+            self._note_super_node(session, record.host)
             if session.building_until is None:
                 session.building_until = now + self.parameters.build_window
         else:
             session.super_nodes.pop(record.host, None)
+
+    def _note_super_node(self, session: Session, host: HostId) -> None:
+        # A host's own word is enough while there is room, so that an RP that restarts learns them
+        # again; at the limit of slide 15 those that the source has named come first.
+        most = self.parameters.super_nodes_most
+        if host not in session.super_nodes and len(session.super_nodes) >= most:
+            stranger = next((h for h in session.super_nodes if h not in session.chosen), None)
+            if stranger is None or host not in session.chosen:
+                return
+            del session.super_nodes[stranger]
+        session.super_nodes[host] = None
 
     def _welcome(
         self,
@@ -296,8 +308,12 @@ class RendezvousPoint(Role):
             return
         # An RP that was silent or restarted is behind: the source raised the version without it.
         session.tree_version = (_newer(message.tree_version, session.tree_version) + 1) & 0xFF
+        subject = message.subject.host
         if message.state != HostState.ACTIVE:
-            session.super_nodes.pop(message.subject.host, None)
+            session.super_nodes.pop(subject, None)
+            session.chosen.pop(subject, None)
+        elif len(session.chosen) < self.parameters.super_nodes_most:
+            session.chosen[subject] = None
         answer = _answer(StatusResponse, message, tree_version=session.tree_version)
         yield Send(answer, sender)
 
@@ -377,7 +393,10 @@ class RendezvousPoint(Role):
     ) -> Actions:
         held = session.hosts.pop(host)
         session.by_instance.pop(held.instance, None)
+        if session.by_endpoint.get(held.endpoint) == host:
+            del session.by_endpoint[held.endpoint]
         session.super_nodes.pop(host, None)
+        session.chosen.pop(host, None)
         if session.source == host:
             session.source = NO_HOST
         yield Report(HostExpired(host, reason, len(session.hosts)))
@@ -397,6 +416,7 @@ class RendezvousPoint(Role):
                 hosts=len(session.hosts),
                 tables=(
                     ("hosts", len(session.hosts)),
+                    ("super_nodes", len(session.super_nodes)),
                     ("requests", len(self.requests)),
                     ("alarms", len(self.alarms)),
                 ),

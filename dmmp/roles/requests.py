@@ -28,6 +28,7 @@ class Request:
     wait: float
     tries_left: int
     any_sender: bool
+    lasting: bool
     sent_again: bool = False
 
     def round_trip(self, now: Instant) -> float | None:
@@ -48,15 +49,24 @@ class Requests:
         return len(self._open)
 
     def open(
-        self, message: Message, to: Endpoint, now: Instant, tries: int, any_sender: bool = False
+        self,
+        message: Message,
+        to: Endpoint,
+        now: Instant,
+        tries: int,
+        any_sender: bool = False,
+        wait: float = 0.0,
     ) -> tuple[Send, int, Instant]:
-        """Number and remember a request: what to send, its number, when to look at it again."""
+        """Number and remember a request: what to send, its number, when to look at it again.
+
+        `wait` seconds to the first such look, if not those of Decision 9.
+        """
         number = message.sequence or self.number()
         numbered = message if message.sequence else replace(message, sequence=number)
         if len(self._open) >= self._parameters.maximum_outstanding:
             del self._open[self._least_missed()]
-        wait = self._parameters.retry_first
-        self._open[number] = Request(numbered, to, now, wait, tries - 1, any_sender)
+        wait = wait or self._parameters.retry_first
+        self._open[number] = Request(numbered, to, now, wait, tries - 1, any_sender, tries > 1)
         return Send(numbered, to), number, now + wait
 
     def number(self) -> int:
@@ -90,8 +100,11 @@ class Requests:
         return request
 
     def is_open(self, cls: type[Message], to: Endpoint) -> bool:
-        """Tell whether a request of this class to this host waits for its answer."""
-        return any(held.to == to and isinstance(held.message, cls) for held in self._open.values())
+        """Tell whether a request of this class, sent until answered, is open at this host."""
+        return any(
+            held.lasting and held.to == to and isinstance(held.message, cls)
+            for held in self._open.values()
+        )
 
     def is_waiting(self, sequence: int | None) -> bool:
         """Tell whether the request of this number waits for its answer."""

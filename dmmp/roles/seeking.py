@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from dmmp.actions import Report, Send
+from dmmp.actions import Report
 from dmmp.alarms import jittered
 from dmmp.events import Admitted
 from dmmp.messages import (
     ClusterRequest,
     ClusterResponse,
-    DataRequest,
     JoinRequest,
     JoinResponse,
     LeaveReport,
@@ -34,7 +33,7 @@ from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
 from dmmp.roles.states import Asking, Confirming, Joined, Offer, Parent
 from dmmp.roles.uplink import Announced, UplinkRole, narrowed
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.types import Endpoint, Instant
 
 ASKED_AT_ONCE = 3
 """Candidates asked in parallel (slide 16: several offers are compared)."""
@@ -248,8 +247,6 @@ class SeekingRole(UplinkRole):
             )
         yield from self.install(now)
         yield Report(Admitted(parent.record.host, sender, len(path)))
-        if self.announced.records:
-            yield Send(self.standing.make(DataRequest, origin=HostId(0), channel=0, base=0), sender)
         yield from self.tell_children(now)
         yield from self.on_subtree_changed(now)
         yield from self.on_joined(now)

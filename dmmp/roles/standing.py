@@ -44,6 +44,7 @@ class Alarm(Enum):
     OFFERS_DONE = "When to choose among the offers of a place (slide 16)."
     JOIN_AGAIN = "When to seek a place again (-03 §6.3)."
     REFRESH = "When to renew the place at the parent (Decision 10)."
+    ROOM = "When to tell the parent that room below came or went (Decision 14)."
     RETIRE = "When to stop accepting data from the parent before (Decision 16)."
     ADMIT = "When to answer the collected Cluster Requests (slide 9)."
     CHOOSE = "When to choose super nodes (slide 9)."
@@ -109,10 +110,11 @@ class Standing:
         now: Instant,
         tries: int = 0,
         any_sender: bool = False,
+        wait: float = 0.0,
     ) -> Send:
-        """Open a request and arm its retransmission; `tries` 0 = as Decision 9 says."""
+        """Open a request and arm its retransmission; 0 for `tries`, `wait` = as Decision 9 says."""
         send, sequence, again = self.requests.open(
-            message, to, now, tries or self.parameters.retry_tries, any_sender
+            message, to, now, tries or self.parameters.retry_tries, any_sender, wait
         )
         self.alarms.set(Alarm.RETRY, again, sequence)
         return send

@@ -180,11 +180,12 @@ class SuperNode(MeshingRole):
             if not applicant.host:
                 continue
             verdict = self.judge(applicant, False, False, now)
-            if verdict is Verdict.ADMIT and self.has_place():
+            status = Status.LOOP if verdict is Verdict.LOOP else Status.FULL
+            if not self.has_place():
+                status = Status.NOT_JOINED
+            elif verdict is Verdict.ADMIT:
                 self.standing.children.reserve(applicant.host, False, now)
                 status = Status.SUCCESS
-            else:
-                status = Status.LOOP if verdict is Verdict.LOOP else Status.FULL
             yield Send(self.offer(ClusterResponse, message, status, False, now), sender)
 
     # The way up.
@@ -219,6 +220,13 @@ class SuperNode(MeshingRole):
     def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
         """The source should know that a super node is inactive (slide 21)."""
         yield from self.report_inactive(parent.record, now)
+
+    def on_room_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Tell the RP, which names this super node to newcomers, that room came or went."""
+        has_room = self.depth() is not None and self.free_below(now) > 0
+        if isinstance(self.state, Joined) and has_room != self.announced.has_room:
+            self.announced.has_room = has_room
+            yield from self.register(now)
 
     # Describing itself.
 
@@ -289,6 +297,7 @@ class SuperNode(MeshingRole):
         Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
         Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.ROOM: on_room_alarm,
         Alarm.RETIRE: SeekingRole.on_retire,
         Alarm.ADMIT: on_admit,
         Alarm.MESH: MeshingRole.on_mesh_alarm,

@@ -26,6 +26,7 @@ from dmmp.messages import (
 from dmmp.messages.common import (
     MAXIMUM_INTEREST,
     MAXIMUM_SOURCES,
+    NOT_JOINED_DEPTH,
     HostRecord,
     LeaveReason,
     RefreshKind,
@@ -52,6 +53,9 @@ from dmmp.roles.states import (
 )
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
 
+LEFT = "left"
+"""Why a parent is lost that left in good order (slide 20)."""
+
 
 @dataclass(slots=True)
 class Announced:
@@ -60,6 +64,7 @@ class Announced:
     records: dict[IpAddress, Interest] = field(default_factory=dict)
     waiting_for: int | None = None
     dirty: bool = False
+    has_room: bool = False
 
 
 class UplinkRole(ParentRole):
@@ -76,10 +81,12 @@ class UplinkRole(ParentRole):
 
     def refresh(self, now: Instant, interest: Sequence[Interest]) -> RefreshRequest:
         """Make the Refresh Request that goes to the parent (slide 18)."""
+        record = self.record(now)
+        self.announced.has_room = record.free_slots > 0
         return self.standing.make(
             RefreshRequest,
             kind=RefreshKind.CHILD,
-            sender=self.record(now),
+            sender=record,
             super_node=self.super_node(),
             root_path=self.root_path(),
             interest=tuple(interest),
@@ -139,6 +146,22 @@ class UplinkRole(ParentRole):
         send = self.standing.ask(self.refresh(now, page), parent.endpoint, now)
         announced.waiting_for = send.message.sequence
         yield send
+
+    def on_room_changed(self, now: Instant) -> Actions:
+        """Tell the parent soon when the first free place below comes or the last one goes."""
+        has_room = self.depth() is not None and self.free_below(now) > 0
+        if has_room != self.announced.has_room and not self.alarms.is_set(Alarm.ROOM):
+            self.alarms.set(Alarm.ROOM, now + self.parameters.room_wait)
+        yield from ()
+
+    def on_room_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Tell the parent that there is room below, or none any more (Decision 14)."""
+        parent = self.parent()
+        has_room = self.depth() is not None and self.free_below(now) > 0
+        if parent is None or isinstance(self.state, Confirming):
+            return
+        if has_room != self.announced.has_room:
+            yield self.standing.ask(self.refresh(now, ()), parent.endpoint, now)
 
     def on_refresh_response(
         self, message: RefreshResponse, sender: Endpoint, now: Instant
@@ -241,7 +264,7 @@ class UplinkRole(ParentRole):
 
     def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
         """No answer to the probes: the relative is inactive (slide 18)."""
-        if not request.sent_again:
+        if not request.lasting:
             return  # It measured a candidate: one lost datagram is no verdict (Decision 11).
         parent = self.parent()
         if parent is not None and parent.endpoint == request.to:
@@ -272,17 +295,26 @@ class UplinkRole(ParentRole):
         if message.reason == LeaveReason.DISMISSED:
             yield from self.seek_another(parent, first, parent, now)
         else:
-            yield from self.lose_parent("left", now, first)
+            yield from self.lose_parent(LEFT, now, first)
 
     def lose_parent(self, reason: str, now: Instant, first: Sequence[Candidate] = ()) -> Actions:
-        """Seek another parent: who was named, the backups, then known super nodes (slide 22)."""
+        """Seek another parent: who was named, the backups, then known super nodes (slide 22).
+
+        One that leaves in good order goes on serving for a moment.
+        """
         parent = self.parent()
         assert parent is not None
         yield Report(ParentLost(parent.record.host, reason))
         self.standing.requests.close_all_to(parent.endpoint)
         self.announced = Announced()
+        # Programs here wait: if nobody known has a place, it offers itself without more rounds.
+        self.failures = max(self.failures, self.parameters.offer_after - 1)
         yield from self.on_parent_lost(parent, now)
-        yield from self.seek_another(parent, first, None, now)
+        serving = None
+        if reason == LEFT:
+            serving = replace(parent, record=replace(parent.record, depth=NOT_JOINED_DEPTH))
+        yield from self.seek_another(parent, first, serving, now)
+        yield from self.tell_children(now)
 
     def seek_another(
         self,
@@ -336,8 +368,24 @@ class UplinkRole(ParentRole):
             self.state = replace(state, previous=parent)
 
     def has_place(self) -> bool:
-        """Tell whether this host is in the tree and may promise places."""
-        return self.parent() is not None
+        """Tell whether this host is in the tree and may promise places.
+
+        Below an orphan it is not, though it may be served again at any moment.
+        """
+        parent = self.parent()
+        return parent is not None and parent.record.depth != NOT_JOINED_DEPTH
+
+    def depth(self) -> int | None:
+        """Return how many hops below the source it stands, or will once its place is confirmed."""
+        state = self.state
+        if isinstance(state, Confirming) and not self.has_place():
+            return len(state.offer.path)
+        return super().depth()
+
+    def is_parent(self, endpoint: Endpoint) -> bool:
+        """Tell whether the host at an endpoint is the parent."""
+        parent = self.parent()
+        return parent is not None and parent.endpoint == endpoint
 
     def may_hang_below(self, path: tuple[HostId, ...]) -> bool:
         """Tell whether a root path is free of this host and leaves room for it (Decision 17)."""

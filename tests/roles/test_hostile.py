@@ -58,6 +58,7 @@ LIMITS: dict[str, Callable[[], int]] = {
     "invited": lambda: PARAMETERS.super_nodes_most,
     "applicants": lambda: PARAMETERS.children,
     "hosts": lambda: SMALL.hosts,
+    "super_nodes": lambda: SMALL.super_nodes_most,
 }
 
 

@@ -73,10 +73,11 @@ def test_a_relay_that_is_dismissed_sends_its_children_elsewhere_and_offers_itsel
     actions = news(subject, replace(super_node(3), host=ME), 3.0, HostState.INACTIVE, 2, SOURCE_ID)
     told = {send.to: said(send).reason for send in sends(actions, LeaveReport)}
     assert told == {at(20): LeaveReason.DISMISSED, SOURCE: LeaveReason.MOVED}
+    assert installed(actions).entry.upstream == ()
     ping = only(actions, PingRpRequest)
     assert isinstance(ping.message, PingRpRequest) and ping.message.host.flags & HostFlag.OFFERS
     done = answer(ping, PingRpResponse, 0, host=ME, observed=at(100))
-    assert installed(subject.receive(done, RP, 3.1)).entry.upstream == ()
+    subject.receive(done, RP, 3.1)
     assert subject.view(3.1).state == "Offering"
 
 

@@ -6,6 +6,7 @@ What its table does not name is ignored with a stated reason, or reported as a v
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from dmmp.actions import Action, Report
 from dmmp.events import PeerViolation
 from dmmp.interest import interest
-from dmmp.messages import REGISTRY
+from dmmp.messages import REGISTRY, Message
 from dmmp.messages.common import HostRecord
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.policies.parents import Candidate
@@ -56,6 +57,11 @@ LOCAL: tuple[Input, ...] = (
 )
 
 
+def here(message: Input) -> Input:
+    """Put a message into the session of the role under test."""
+    return replace(message, session=SESSION) if isinstance(message, Message) else message
+
+
 def in_state(kind: str, state: type) -> OverlayRole:
     """Make a role that has just come into a state."""
     setup = HostSetup("demo", (RP,), 4, instance=7)
@@ -88,7 +94,7 @@ def test_every_input_in_every_state(kind: str, state: type) -> None:
     for message in [message for _, message in examples()] + list(LOCAL):
         for sender in (SELF,) if message in LOCAL else senders:
             role = in_state(kind, state)
-            actions = role.receive(message, sender, 100.0)
+            actions = role.receive(here(message), sender, 100.0)
             assert all(isinstance(action, Action) for action in actions)
             key = (state, type(message))
             if key in role.IGNORED:
@@ -113,7 +119,9 @@ def test_the_rp_takes_every_input() -> None:
     for message in [message for _, message in examples()] + list(LOCAL):
         role = RendezvousPoint(("demo",), PARAMETERS, Random(1))
         sender = SELF if message in LOCAL else at(3)
-        assert all(isinstance(action, Action) for action in role.receive(message, sender, 100.0))
+        assert all(
+            isinstance(action, Action) for action in role.receive(here(message), sender, 100.0)
+        )
 
 
 def test_a_local_input_from_outside_is_a_violation() -> None:
