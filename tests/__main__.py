@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 
+USAGE = "usage: python -m tests [all | regenerate]"
+
 Step = tuple[str, list[str]]
 
 CHECKS: list[Step] = [
@@ -66,12 +68,18 @@ def run(steps: list[Step]) -> int:
 def main(arguments: list[str]) -> int:
     """Choose the steps by the command's only argument."""
     steps = [*CHECKS, ("fast tests", fast_tests())]
+    everything: list[Step] = [*steps, ("slow and namespace tests", slow_tests())]
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        print("\n".join(f"  {name}: {shlex.join(command)}" for name, command in everything))
+        print("`all` runs them all, no argument all but the last.")
+        return 0
     if arguments == ["all"]:
-        steps.append(("slow and namespace tests", slow_tests()))
+        steps = everything
     elif arguments == ["regenerate"]:
         steps = [("regenerate", [PYTHON, "-m", "tests.regenerate"])]
     elif arguments:
-        print("usage: python -m tests [all | regenerate]", file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     return run(steps)
 
