@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -444,3 +445,32 @@ def test_it_never_touches_data() -> None:
     ]
     assert not [a for a in actions if isinstance(a, (Install, Replay))]
     assert all(isinstance(a, (Send, Report)) for a in actions)
+
+
+def test_a_host_that_was_started_again_is_registered_once() -> None:
+    rp = rendezvous_point()
+    add_source(rp)
+    before = add_super_node(rp, 5)
+    actions = ping(rp, 5, 1.0, instance=99, out_degree=4)
+    assert welcome(actions).host != before and welcome(actions).hosts == 2
+    gone = [report for report in told(actions) if report.subject.host == before]
+    assert [report.state for report in gone] == [HostState.INACTIVE]
+
+
+def test_no_more_super_nodes_than_a_mesh_may_have_and_the_chosen_ones_first() -> None:
+    rp = rendezvous_point(parameters=replace(PARAMETERS, super_nodes_most=3))
+    source = add_source(rp)
+    claimed = [add_super_node(rp, number) for number in range(10, 14)]
+    named = {host.host for host in welcome(ping(rp, 40)).super_nodes}
+    assert named == set(claimed[:3])
+    report = StatusReport(
+        session=SESSION,
+        source=source,
+        sequence=9,
+        state=HostState.ACTIVE,
+        subject=HostRecord(host=claimed[3], endpoint=at(13)),
+    )
+    rp.receive(report, at(2), 1.0)
+    add_super_node(rp, 13, now=2.0)
+    named = {host.host for host in welcome(ping(rp, 41, 2.0)).super_nodes}
+    assert claimed[3] in named and len(named) == 3
