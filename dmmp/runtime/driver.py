@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from dmmp.actions import Action, Install, Replay, Report, Send, Withdraw
-from dmmp.errors import DecodeError
+from dmmp.errors import DecodeError, UsageError
 from dmmp.events import Event, Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
 from dmmp.interest import Interest
 from dmmp.messages import decode, encode
 from dmmp.messages.header import OPTION_OFFSET
-from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe
+from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.options import Option
+from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
 from dmmp.runtime.sockets import DatagramSocket
-from dmmp.types import NO_HOST, NO_SESSION, SELF, HostId, Instant, IpAddress, SessionId
+from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 
 GOODBYE = 1.0
 """Seconds a host may take to leave in good order."""
@@ -117,6 +118,7 @@ class Driver:
 
     async def run(self) -> None:
         """Run until `stop`, a refusal or a failure; leave in good order and close everything."""
+        self.socket.on_unreachable(self._unreachable)
         reader = asyncio.ensure_future(self._read())
         reader.add_done_callback(self._reader_done)
         try:
@@ -213,6 +215,9 @@ class Driver:
         self._perform(self.host.receive(message, SELF, now), now)
         self.rearm()
 
+    def _unreachable(self, endpoint: Endpoint) -> None:
+        self.guarded(lambda: self.local(Unreachable(endpoint)))()
+
     def subscribe(self, interest: Interest) -> None:
         """Tell the host what its programs want of a group now."""
         self.local(Subscribe(interest))
@@ -245,9 +250,7 @@ class Driver:
         for action in actions:
             match action:
                 case Send(message, to):
-                    datagram = encode(message)
-                    self.counters["control_sent"] += 1
-                    self.socket.send((Transmit(datagram, len(datagram), to),))
+                    self._send(message, to)
                 case Install() | Withdraw() | Replay():
                     if isinstance(action, Install) and not action.entry.upstream:
                         self.tree_version = action.entry.tree_version
@@ -257,6 +260,17 @@ class Driver:
                     self._on_event(event)
                 case _:
                     raise AssertionError(f"{action} is for EndHost alone")
+
+    def _send(self, message: Message, to: Endpoint) -> None:
+        try:
+            datagram = encode(message)
+        except UsageError as error:
+            # What a table grew to may fit no message; the node lives on, and others with it.
+            self.counters["unsent"] += 1
+            _log.warning("to %s: %s", to, error)
+            return
+        self.counters["control_sent"] += 1
+        self.socket.send_control(datagram, to)
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -287,23 +301,33 @@ class Driver:
             self._timer.cancel()
         delay = max(SHORTEST_SLEEP, earliest - self.clock())
         self._timer_at = earliest
-        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+        self._timer = asyncio.get_running_loop().call_later(delay, self.guarded(self._on_timer))
+
+    def guarded(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Make a callback for the event loop whose failure ends `run`, not just one call."""
+
+        def call() -> None:
+            try:
+                callback()
+            except Exception as failure:
+                self.fail(failure)
+
+        return call
 
     def _on_timer(self) -> None:
         self._timer, self._timer_at = None, float("inf")
-        try:
-            self.wake(self.clock())
-        except Exception as failure:
-            self.fail(failure)
+        self.wake(self.clock())
 
     def wake(self, now: Instant) -> None:
         """Do what is due, and set the timer for what is next."""
+        # The simulator's order, so that what holds there holds here: what the host decides now
+        # (a new parent) is in the table before the forwarder looks at it.
+        self._perform(self.host.wake(now), now)
         if self.forwarder is not None:
             outcome, silences = self.forwarder.wake(now)
             self.carry_out(outcome)
             for silent in silences:
                 self._perform(self.host.receive(Silence(silent.since), SELF, now), now)
-        self._perform(self.host.wake(now), now)
         if self.edge is not None:
             self.edge.wake(now)
         self.rearm()

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 import struct
 from collections import deque
 from collections.abc import Iterable
 
 from dmmp.forwarding.burst import Burst, Transmit
+from dmmp.runtime.errorqueue import (
+    PENDING,
+    SEND_TRIES,
+    ErrorQueue,
+    Report,
+    deliverable,
+    forbid_fragments,
+    watch,
+)
 from dmmp.runtime.sockets import (
     BACKLOG_LIMIT_BYTES,
     RECEIVE_BUDGET,
     Address,
     Addresses,
     Collector,
+    count_error,
     count_failure,
     endpoint_of,
     kernel_drops,
     new_counters,
 )
+from dmmp.types import Endpoint
 
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY_BYTES = socket.CMSG_SPACE(struct.calcsize("i"))
@@ -56,7 +68,11 @@ class BatchedSocket:
         self._waiter: asyncio.Future[list[Burst]] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(opened, self._readable)
+        self._readable_watch = watch(opened, select.EPOLLIN)
+        self._writable_watch = watch(opened, select.EPOLLOUT)
+        self._loop.add_reader(self._readable_watch.fileno(), self._readable)
+        self._errors = ErrorQueue(opened, self._addresses.endpoint, self.counters)
+        forbid_fragments(opened)
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
@@ -71,8 +87,13 @@ class BatchedSocket:
 
     def _readable(self) -> None:
         # Nobody waits only while the last bursts are worked on; the loop will call again.
-        if self._waiter is not None and not self._waiter.done():
+        if self._waiter is None or self._waiter.done():
+            return
+        try:
             self._waiter.set_result(self._drain())
+        except Exception as failure:
+            # Whoever waits must learn of it; the event loop would only print it.
+            self._waiter.set_exception(failure)
 
     def _drain(self) -> list[Burst]:
         receive, collector = self._socket.recvmsg_into, self._collector
@@ -87,14 +108,23 @@ class BatchedSocket:
                 )
         except BlockingIOError:
             pass
-        except OSError:
+        except OSError as error:
             # An ICMP error about some peer: no reason to stop hearing the others.
-            self.counters["network_errors"] += 1
+            count_error(self.counters, error)
         return collector.take()
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
         return kernel_drops(self._socket)
+
+    def on_unreachable(self, report: Report) -> None:
+        """Have `report` called with endpoints that the network calls unreachable."""
+        self._errors.report = report
+
+    def send_control(self, datagram: bytes, to: Endpoint) -> None:
+        """Send one control message; a large one may travel in fragments."""
+        with deliverable(self._socket, len(datagram)):
+            self.send((Transmit(datagram, len(datagram), to),))
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""
@@ -107,17 +137,22 @@ class BatchedSocket:
 
     def _send_one(self, data: bytes | memoryview, stride: int, address: Address) -> bool:
         """Send a burst; False if the socket is full."""
-        try:
-            if len(data) <= stride:
-                self._socket.sendto(data, address)
-            else:
-                self._socket.sendmsg((data,), self._segmentation(stride), 0, address)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            if len(data) > stride and error.errno in _UNBATCHABLE:
-                return self._send_singly(data, stride, address)
-            count_failure(self.counters, error)
+        for left in reversed(range(SEND_TRIES)):
+            try:
+                if len(data) <= stride:
+                    self._socket.sendto(data, address)
+                else:
+                    self._socket.sendmsg((data,), self._segmentation(stride), 0, address)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if left and error.errno in PENDING:
+                    continue
+                if len(data) > stride and error.errno in _UNBATCHABLE:
+                    return self._send_singly(data, stride, address)
+                count_failure(self.counters, error)
+                return True
         return True
 
     def _segmentation(self, stride: int) -> Ancillary:
@@ -131,13 +166,9 @@ class BatchedSocket:
     def _send_singly(self, data: bytes | memoryview, stride: int, address: Address) -> bool:
         view = memoryview(data)
         for at in range(0, len(view), stride):
-            try:
-                self._socket.sendto(view[at : at + stride], address)
-            except BlockingIOError:
+            if not self._send_one(view[at : at + stride], stride, address):
                 self._wait(view[at:], stride, address)
-                return True
-            except OSError as error:
-                count_failure(self.counters, error)
+                break
         return True
 
     def _wait(self, data: bytes | memoryview, stride: int, address: Address) -> None:
@@ -147,13 +178,13 @@ class BatchedSocket:
             self.counters["queue_full"] += -(-len(data) // max(stride, 1))
             return
         if not self._backlog:
-            self._loop.add_writer(self._socket, self._writable)
+            self._loop.add_reader(self._writable_watch.fileno(), self._writable)
         self._backlog.append((data, stride, address))
         self._backlog_bytes += len(data)
 
     def _writable(self) -> None:
         waiting, self._backlog, self._backlog_bytes = self._backlog, deque(), 0
-        self._loop.remove_writer(self._socket)
+        self._loop.remove_reader(self._writable_watch.fileno())
         while waiting:
             data, stride, address = waiting.popleft()
             if self._backlog or not self._send_one(data, stride, address):
@@ -164,8 +195,10 @@ class BatchedSocket:
         if self._closed:
             return
         self._closed = True
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
+        self._errors.close()
+        for watched in (self._readable_watch, self._writable_watch):
+            self._loop.remove_reader(watched.fileno())
+            watched.close()
         self._socket.close()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result([])

@@ -22,6 +22,14 @@ from asyncio_dgram.aio import Protocol as StreamProtocol
 
 from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.runtime.errorqueue import (
+    PENDING,
+    SEND_TRIES,
+    ErrorQueue,
+    Report,
+    deliverable,
+    forbid_fragments,
+)
 from dmmp.types import DEFAULT_PORT, Endpoint
 
 RECEIVE_BUDGET = 64
@@ -64,8 +72,14 @@ class DatagramSocket(Protocol):
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
 
+    def on_unreachable(self, report: Report) -> None:
+        """Have `report` called with endpoints that the network calls unreachable."""
+
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""
+
+    def send_control(self, datagram: bytes, to: Endpoint) -> None:
+        """Send one control message; a large one may travel in fragments."""
 
     def close(self) -> None:
         """Close it; a waiting `receive` returns."""
@@ -262,6 +276,12 @@ def count_failure(counters: dict[str, int], error: OSError) -> None:
         counters["send_failed"] += 1
 
 
+def count_error(counters: dict[str, int], error: OSError) -> None:
+    """Count an error that a receive found, unless the error queue has it too and counts it."""
+    if error.errno not in PENDING:
+        counters["network_errors"] += 1
+
+
 class _BoundedQueue(asyncio.Queue[Any]):
     """An asyncio queue that drops instead of growing: asyncio-dgram's own has no bound."""
 
@@ -286,6 +306,7 @@ class PortableSocket:
         self.counters = new_counters()
         self._addresses = Addresses(opened.family)
         self._collector = Collector(self._addresses)
+        self._errors: ErrorQueue | None = None
         self._congested = False
         self._closed = False
 
@@ -306,10 +327,13 @@ class PortableSocket:
             lambda: StreamProtocol(self._received, errors, drained), sock=self._socket
         )
         self._transport = transport
-        # asyncio would allocate 256 KiB for every datagram.
         if hasattr(transport, "max_size"):
+            # asyncio would allocate 256 KiB for every datagram.
             self._transport.max_size = MAXIMUM_DATAGRAM_BYTES
+            # asyncio's own transport only: an ICMP error crashes uvloop's (0.23).
+            self._errors = ErrorQueue(self._socket, self._addresses.endpoint, self.counters)
         self._stream = DatagramServer(transport, self._received, errors, drained)
+        forbid_fragments(self._socket)
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
@@ -318,9 +342,9 @@ class PortableSocket:
                 data, address = await self._stream.recv()
             except asyncio_dgram.TransportClosed:
                 break
-            except OSError:
+            except OSError as error:
                 # An ICMP error about some peer, told at the next call: no reason to stop hearing.
-                self.counters["network_errors"] += 1
+                count_error(self.counters, error)
                 continue
             return self._drain(data, cast(Address, address))
         return []
@@ -352,13 +376,23 @@ class PortableSocket:
                 count += 1
         except BlockingIOError:
             pass
-        except OSError:
-            self.counters["network_errors"] += 1
+        except OSError as error:
+            count_error(self.counters, error)
         return collector.take() if count else None
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
         return kernel_drops(self._socket)
+
+    def on_unreachable(self, report: Report) -> None:
+        """Have `report` called with endpoints that the network calls unreachable."""
+        if self._errors is not None:
+            self._errors.report = report
+
+    def send_control(self, datagram: bytes, to: Endpoint) -> None:
+        """Send one control message; a large one may travel in fragments."""
+        with deliverable(self._socket, len(datagram)):
+            self.send((Transmit(datagram, len(datagram), to),))
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""
@@ -376,13 +410,18 @@ class PortableSocket:
                     self._send_one(view[at : at + stride], address)
 
     def _send_one(self, data: bytes | memoryview, address: Address) -> None:
-        if not self._congested:
+        left = 0 if self._congested else SEND_TRIES
+        while left:
+            left -= 1
             try:
                 self._socket.sendto(data, address)
                 return
             except BlockingIOError:
                 self._congested = True
+                break
             except OSError as error:
+                if left and error.errno in PENDING:
+                    continue
                 count_failure(self.counters, error)
                 return
         if self._transport.get_write_buffer_size() + len(data) > BACKLOG_LIMIT_BYTES:
@@ -394,6 +433,8 @@ class PortableSocket:
         """Close it; a waiting `receive` returns."""
         if not self._closed:
             self._closed = True
+            if self._errors is not None:
+                self._errors.close()
             self._transport.close()
 
 

@@ -11,9 +11,10 @@ from dmmp.actions import Action, Install, Report, Send
 from dmmp.actions import ForwardingEntry as Entry
 from dmmp.events import Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
+from dmmp.interest import interest
 from dmmp.messages import ProbeRequest, decode, encode
 from dmmp.messages.header import HEADER
-from dmmp.messages.local import LocalMessage, Silence, Start, Stop
+from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.roles.role import Input
 from dmmp.runtime.driver import Driver
 from dmmp.types import SELF, Endpoint, HostId, Instant, IpAddress, SessionId
@@ -100,8 +101,14 @@ class ScriptedSocket:
     def overflowed(self) -> int:
         return 0
 
+    def on_unreachable(self, report: Callable[[Endpoint], None]) -> None:
+        self.report = report
+
     def send(self, transmits: Iterable[Transmit]) -> None:
         self.sent += transmits
+
+    def send_control(self, datagram: bytes, to: Endpoint) -> None:
+        self.sent.append(Transmit(datagram, len(datagram), to))
 
     def close(self) -> None:
         self.incoming.put_nowait([])
@@ -266,6 +273,67 @@ def test_a_refusal_does_not_end_a_host_that_has_its_place() -> None:
         bench.driver.local(Start())
 
     assert on_bench(play).driver.refused is None
+
+
+def test_a_message_that_fits_no_datagram_is_counted_and_the_rest_goes_on() -> None:
+    small = ProbeRequest(session=SessionId(1), timestamp=6)
+    large = ProbeRequest(session=SessionId(1), timestamp=1 << 64)
+
+    def play(bench: Bench) -> None:
+        bench.host.answers[Start] = [Send(large, PEER), Send(small, PEER)]
+        bench.driver.local(Start())
+
+    bench = on_bench(play)
+    assert [bytes(sent.data) for sent in bench.socket.sent] == [encode(small)]
+    assert bench.driver.counters["unsent"] == 1 and bench.driver.counters["control_sent"] == 1
+
+
+def test_what_is_due_is_done_by_the_host_before_the_forwarder() -> None:
+    done: list[str] = []
+
+    def play(bench: Bench) -> None:
+        def host(now: Instant) -> list[Action]:
+            done.append("host")
+            return []
+
+        def forwarder(now: Instant) -> tuple[Outcome, list[Silent]]:
+            done.append("forwarder")
+            return Outcome(), []
+
+        bench.host.wake = host  # type: ignore[method-assign]
+        bench.forwarder.wake = forwarder  # type: ignore[method-assign]
+        bench.driver.wake(1.0)
+
+    on_bench(play)
+    assert done == ["host", "forwarder"]
+
+
+def test_who_is_called_unreachable_enters_the_host_by_its_one_door() -> None:
+    async def main() -> None:
+        bench = Bench()
+        running = asyncio.ensure_future(bench.driver.run())
+        await asyncio.sleep(0)
+        bench.socket.report(PEER)
+        assert (Unreachable(PEER), SELF) in bench.host.inputs
+        bench.host.answers[Unreachable] = [Subscribe(interest(GROUP))]  # type: ignore[list-item]
+        bench.socket.report(PEER)
+        with pytest.raises(AssertionError, match="EndHost alone"):
+            await asyncio.wait_for(running, 5)
+
+    asyncio.run(main())
+
+
+def test_a_callback_that_fails_ends_the_run_and_shows() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("ours")
+
+    async def main() -> None:
+        bench = Bench()
+        asyncio.get_running_loop().call_soon(bench.driver.guarded(broken))
+        with pytest.raises(ZeroDivisionError, match="ours"):
+            await asyncio.wait_for(bench.driver.run(), 5)
+
+    asyncio.run(main())
 
 
 def test_a_fault_of_our_own_ends_the_run_and_shows() -> None:

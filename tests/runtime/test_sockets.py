@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import shlex
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -14,14 +18,24 @@ from hypothesis import strategies as st
 
 from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.runtime.errorqueue import (
+    ENDPOINTS_A_DRAIN,
+    ERRORS_A_DRAIN,
+    QUIET,
+    TOLD_LIMIT,
+    ErrorQueue,
+)
+from dmmp.runtime.linux import BatchedSocket
 from dmmp.runtime.sockets import (
     ENDPOINT_CACHE_LIMIT,
     RECEIVE_BUFFER_BYTES,
     Addresses,
     Collector,
     DatagramSocket,
+    PortableSocket,
     bind,
     count_failure,
+    endpoint_of,
     new_counters,
     open_socket,
 )
@@ -59,6 +73,12 @@ def on_two(
         assert await one.receive() == [] and await other.receive() == []
 
     asyncio.run(main())
+
+
+async def attach(opened: socket.socket, datapath: str) -> DatagramSocket:
+    if datapath == "batched":
+        return BatchedSocket(opened)
+    return await PortableSocket.attach(opened)
 
 
 async def take(opened: DatagramSocket, count: int) -> list[tuple[bytes, Endpoint]]:
@@ -136,6 +156,111 @@ def test_a_receiver_that_died_does_not_stop_the_others(datapath: str) -> None:
     on_two(datapath, play)
 
 
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+@DATAPATHS
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_who_is_not_there_is_told_and_costs_the_others_nothing(
+    datapath: str, address: str, loop: str
+) -> None:
+    heard = Endpoint(ip_address("::1" if address == "::1" else "127.0.0.1"), 0)
+
+    async def main() -> None:
+        one = await open_socket(Endpoint(ip_address(address), 0), datapath)
+        other = await open_socket(heard, datapath)
+        with bind(heard) as dead:
+            nowhere = Endpoint(heard.address, dead.getsockname()[1])
+        told: list[Endpoint] = []
+        one.on_unreachable(told.append)
+        for number in range(100):
+            one.send([Transmit(b"xy", 1, nowhere), Transmit(bytes([number] * 6), 3, other.local)])
+        arrived = await take(other, 200)
+        assert [data[0] for data, _ in arrived] == [n for n in range(100) for _ in "ab"]
+        if datapath == "batched" or loop == "asyncio":
+            await until(lambda: told)
+            assert set(told) == {nowhere} and len(told) < 50
+            assert one.counters["network_errors"] > 0
+        other.send([Transmit(b"back", 4, arrived[0][1])])
+        assert [data for data, _ in await take(one, 1)] == [b"back"]
+        assert one.counters["unreachable"] == one.counters["send_failed"] == 0
+        one.close()
+        other.close()
+
+    factory = None if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())
+
+
+@DATAPATHS
+def test_a_backlog_goes_out_though_a_peer_is_gone(datapath: str) -> None:
+    async def main() -> None:
+        opened = bind(ANY_PORT)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with bind(ANY_PORT) as dead:
+            nowhere = Endpoint(LOOPBACK, dead.getsockname()[1])
+        one, other = await attach(opened, datapath), await open_socket(ANY_PORT, datapath)
+        for number in range(200):
+            one.send(
+                [Transmit(b"x", 1, nowhere), Transmit(bytes([number]) * 900, 900, other.local)]
+            )
+        assert [data[0] for data, _ in await take(other, 200)] == list(range(200))
+        one.close()
+        other.close()
+
+    asyncio.run(main())
+
+
+def test_a_flood_of_errors_is_told_in_bounded_portions() -> None:
+    async def main() -> None:
+        opened = bind(ANY_PORT)
+        now = [0.0]
+        counters = new_counters()
+        queue = ErrorQueue(opened, endpoint_of, counters, lambda: now[0])
+        told: list[Endpoint] = []
+        queue.report = told.append
+        for _ in range(2):
+            for number in range(TOLD_LIMIT + 50):
+                for port in range(20):
+                    try:
+                        opened.sendto(b"x", (f"127.0.{1 + number // 200}.{number % 200}", 1 + port))
+                    except ConnectionRefusedError:
+                        opened.sendto(b"x", (str(LOOPBACK), 1))
+                before = len(told), counters["network_errors"]
+                queue.drain()
+                assert len(told) - before[0] <= ENDPOINTS_A_DRAIN
+                assert counters["network_errors"] - before[1] <= ERRORS_A_DRAIN
+                assert len(queue._told) <= TOLD_LIMIT
+            now[0] += QUIET
+        assert counters["network_errors"] and told
+        queue.close()
+        opened.close()
+
+    asyncio.run(main())
+
+
+def test_one_endpoint_is_told_of_once_in_a_while() -> None:
+    async def main() -> None:
+        opened = bind(ANY_PORT)
+        now = [0.0]
+        queue = ErrorQueue(opened, endpoint_of, new_counters(), lambda: now[0])
+        told: list[Endpoint] = []
+        queue.report = told.append
+        for expected in (1, 1, 2):
+            opened.sendto(b"x", (str(LOOPBACK), 1))
+            queue.drain()
+            assert told == [Endpoint(LOOPBACK, 1)] * expected
+            now[0] += 0.6 * QUIET
+        queue.close()
+        opened.close()
+
+    asyncio.run(main())
+
+
 @DATAPATHS
 def test_an_ipv6_socket_speaks_ipv4_too(datapath: str) -> None:
     async def main() -> None:
@@ -174,6 +299,44 @@ def test_what_does_not_fit_the_kernel_is_counted(datapath: str) -> None:
         assert one.counters["too_big"] == 1
 
     on_two(datapath, play)
+
+
+NARROW = """
+import asyncio, sys
+from ipaddress import ip_address
+from dmmp.forwarding.burst import Transmit
+from dmmp.runtime.sockets import open_socket
+from dmmp.types import Endpoint
+
+async def main(datapath, bound, heard):
+    one = await open_socket(Endpoint(ip_address(bound), 0), datapath)
+    other = await open_socket(Endpoint(ip_address(heard), 0), datapath)
+    one.send([Transmit(bytes(1400), 1400, other.local), Transmit(bytes(2800), 1400, other.local)])
+    assert one.counters["too_big"] == 3, one.counters
+    for size in (1500, 60000):
+        one.send_control(b"c" * size, other.local)
+        (burst,) = await asyncio.wait_for(other.receive(), 5)
+        assert len(burst.data) == size, len(burst.data)
+    one.send([Transmit(bytes(1400), 1400, other.local), Transmit(bytes(2000), 1000, other.local)])
+    assert one.counters["too_big"] == 4, one.counters
+    assert sum(len(burst.data) for burst in await asyncio.wait_for(other.receive(), 5)) == 2000
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@DATAPATHS
+@pytest.mark.parametrize(
+    ("bound", "heard"), [("127.0.0.1", "127.0.0.1"), ("::", "127.0.0.1"), ("::", "::1")]
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a network of its own")
+def test_data_is_never_fragmented_and_large_control_arrives(
+    datapath: str, bound: str, heard: str
+) -> None:
+    program = shlex.join([sys.executable, "-c", NARROW, datapath, bound, heard])
+    inside = f"ip link set lo mtu 1400 up && exec {program}"
+    done = subprocess.run(["unshare", "-n", "sh", "-c", inside], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @DATAPATHS
