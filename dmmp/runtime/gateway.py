@@ -62,7 +62,7 @@ class Gateway:
     def start(self, driver: Driver) -> None:
         """Begin to read the device."""
         self._driver = driver
-        asyncio.get_running_loop().add_reader(self.device.fileno(), self._readable)
+        asyncio.get_running_loop().add_reader(self.device.fileno(), driver.guarded(self._readable))
 
     def registered(self, session: SessionId, host: HostId) -> None:
         """Address the interface by the host's id, unless it has addresses already."""
@@ -84,10 +84,7 @@ class Gateway:
     def _readable(self) -> None:
         driver = self._driver
         assert driver is not None
-        try:
-            self._take(self.device.read(), driver)
-        except DmmpError as error:
-            driver.fail(error)
+        self._take(self.device.read(), driver)
 
     def _take(self, packets: Sequence[bytes], driver: Driver) -> None:
         flows: dict[tuple[IpAddress, IpAddress], list[bytes | memoryview]] = {}

@@ -166,7 +166,7 @@ class Interface:
         self._driver = driver
         loop = asyncio.get_running_loop()
         for opened, read in self._readers:
-            loop.add_reader(opened, read)
+            loop.add_reader(opened, driver.guarded(read))
         if not self._reads:
             for address in self._ports:
                 driver.subscribe(interest(address))

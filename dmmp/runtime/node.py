@@ -281,13 +281,13 @@ def rendezvous_document(
 
 
 class Stop:
-    """SIGTERM and SIGINT: the first leaves in good order, the second at once."""
+    """SIGTERM, SIGINT and SIGHUP: the first leaves in good order, the second at once."""
 
     def __init__(self) -> None:
         self.driver: Driver | None = None
         self._asked = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             with suppress(ValueError, NotImplementedError, RuntimeError):
                 # Not in the main thread, as in tests: then signals are not ours to take.
                 loop.add_signal_handler(number, self._on_signal)

@@ -24,7 +24,6 @@ from dmmp.types import NO_HOST, HostId, SessionId
 SCHEMA = 1
 """Version of the document; it changes only when a field changes its meaning or goes away."""
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
 _QUIET_EVENTS = (PeerViolation,)
 
 Document = dict[str, Any]

@@ -41,6 +41,9 @@ class ScriptedDriver:
     def subscribe(self, wish: Interest) -> None:
         self.wishes.append(wish)
 
+    def guarded(self, callback: Callable[[], None]) -> Callable[[], None]:
+        return callback
+
     def fail(self, failure: BaseException) -> None:
         self.failure = failure
 
