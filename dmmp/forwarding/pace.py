@@ -73,8 +73,3 @@ class Pace:
             return None
         mean_gap = span / (count - 1)
         return max(self.last, self._life) + max(self._least, self._gaps * mean_gap)
-
-    @property
-    def since(self) -> Instant:
-        """When upstream was last heard."""
-        return max(self.last, self._life)

@@ -26,7 +26,6 @@ RESTART_QUIET = 0.25
 SEQUENCE_MASK = 0xFFFFFFFF
 _HALF = 1 << 31
 _FULL = (1 << WINDOW) - 1
-_BEHIND = _FULL - 1
 
 
 class Sifted(NamedTuple):
@@ -58,10 +57,8 @@ class Window:
         "_settled",
         "accepted_at",
         "highest",
-        "late",
         "lost",
         "missing",
-        "restarts",
         "unseen",
     )
 
@@ -70,8 +67,6 @@ class Window:
         self.missing = 0
         self.unseen = _FULL
         self.lost = 0
-        self.late = 0
-        self.restarts = 0
         self.accepted_at: Instant = float("-inf")
         self._old_row = 0
         self._settled = False
@@ -134,7 +129,6 @@ class Window:
         gap = ahead - 1
         if ahead > WINDOW:
             if ahead > OUTAGE or not self._settled:
-                self.restarts += ahead > OUTAGE
                 self._begin_at(first)
             else:
                 self.lost += gap
@@ -164,7 +158,6 @@ class Window:
             self.unseen ^= bit
         else:
             return False
-        self.late += 1
         self.accepted_at = now
         return True
 
@@ -172,7 +165,6 @@ class Window:
         self._old_row += 1
         if self._old_row < RESTART or now - self.accepted_at < RESTART_QUIET:
             return False
-        self.restarts += 1
         self._begin_at(number)
         return self.admit(number, 1, now)
 

@@ -45,10 +45,9 @@ FLAG_HEARTBEAT = 0x01000000
 """Set in the reserved word of heartbeats, clear in data: the two are numbered apart, and origin,
 sequence and reserved word together must never repeat under one key (Decision 42)."""
 
-FLAGS_MASK = 0xFF000000
-EPOCH_MASK = 0x00FF0000
 CHANNEL_MASK = 0x0000FFFF
-"""Parts of the reserved word in data: flags 8, key epoch 8, channel 16 (Decision 8)."""
+"""Part of the reserved word in data that is the channel; above it are the key epoch, 8 bits, and
+the flags, 8 bits (Decision 8)."""
 
 
 class Header(NamedTuple):
