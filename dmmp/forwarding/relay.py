@@ -177,7 +177,7 @@ class Relay:
     ) -> Plan | None:
         """Look closer at a run for which no plan stands: drop it, learn from it, or make a plan."""
         active = self._table.resolve(run.origin_key)
-        reason = self._refusal(run, active, sender)
+        reason = self._refusal(run, active, sender, now)
         if reason is not None or active is None:
             self.counters.drop(reason or "no_entry", run.packets)
         elif run.word & 0xFFFF == Option.HEARTBEAT:
@@ -189,7 +189,9 @@ class Relay:
             return channel.plan(sender, active.word, active.pace, run.first)
         return None
 
-    def _refusal(self, run: Run, active: Active | None, sender: Endpoint) -> str | None:
+    def _refusal(
+        self, run: Run, active: Active | None, sender: Endpoint, now: Instant
+    ) -> str | None:
         """Give the reason not to take a run at all."""
         version, tree_version, option = run.word >> 24, run.word >> 16 & 0xFF, run.word & 0xFFFF
         if version != VERSION or option not in (Option.DATA, Option.HEARTBEAT):
@@ -202,7 +204,7 @@ class Relay:
             return "no_entry"
         if sender not in active.entry.upstream:
             return "not_upstream"
-        if not active.accepts_version(tree_version):
+        if not active.versions.accepts(tree_version, now):
             return "stale_tree"
         return None
 

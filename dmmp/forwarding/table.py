@@ -12,11 +12,12 @@ from dmmp.actions import ForwardingEntry
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
 from dmmp.forwarding.pace import Pace
+from dmmp.forwarding.versions import Versions
 from dmmp.interest import Interest, union
 from dmmp.messages.header import VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
-from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
+from dmmp.types import Endpoint, Instant, IpAddress
 
 Wants = dict[IpAddress, Interest]
 """Interest by group, so that a channel finds its record at once."""
@@ -31,13 +32,16 @@ def origin_key(session: int, origin: int) -> int:
 
 
 class Active:
-    """An installed entry, with interest by group and the pace of its upstream."""
+    """An installed entry, with interest by group; pace and versions outlive a change of it."""
 
-    __slots__ = ("branches", "deliver", "entry", "interests", "pace", "wanted", "word")
+    __slots__ = ("branches", "deliver", "entry", "interests", "pace", "versions", "wanted", "word")
 
-    def __init__(self, entry: ForwardingEntry, former: Active | None, pace: Pace) -> None:
+    def __init__(
+        self, entry: ForwardingEntry, former: Active | None, pace: Pace, versions: Versions
+    ) -> None:
         self.entry = entry
         self.pace = pace
+        self.versions = versions
         self.word = VERSION << 24 | entry.tree_version << 16 | Option.DATA
         self.interests = {branch.endpoint: branch.interest for branch in entry.downstream}
         self.branches: dict[Endpoint, Wants] = {}
@@ -61,18 +65,6 @@ class Active:
     def delivers(self, channel: Channel) -> bool:
         """Tell whether this host's programs want the channel."""
         return _admits(self.deliver, channel.group, channel.source)
-
-    def accepts_version(self, version: int) -> bool:
-        """Tell whether packets of this tree version are taken (Decision 16): not older ones.
-
-        The version before the present one still is: make before break.
-        """
-        present = self.entry.tree_version
-        return (
-            version == present
-            or version == (present - 1) & 0xFF
-            or serial_newer(version, present, 8)
-        )
 
     def changed_since(self, former: Active) -> list[Endpoint]:
         """List the endpoints whose branch came, went or wants something else."""
@@ -125,8 +117,13 @@ class Table:
         former = self.entries.get(key)
         if former is not None and former.entry == entry:
             return []
-        pace = Pace(self._parameters) if former is None else former.pace
-        active = self.entries[key] = Active(entry, former, pace)
+        if former is None:
+            pace = Pace(self._parameters)
+            versions = Versions(entry.tree_version, self._parameters.hold_mesh, now)
+        else:
+            pace, versions = former.pace, former.versions
+            versions.change(entry.tree_version, now)
+        active = self.entries[key] = Active(entry, former, pace, versions)
         changed: list[Endpoint] | None = None
         if former is not None:
             changed = active.changed_since(former)

@@ -37,6 +37,7 @@ from tests.forwarding.build import (
 )
 
 NOTHING = Outcome()
+HOLD = Parameters().hold_mesh
 
 
 def dropped(forwarder: Forwarder) -> dict[str, int]:
@@ -125,16 +126,63 @@ def test_nothing_goes_back_to_its_sender() -> None:
     assert list(sent(forwarder.forward(burst(heartbeat(2), OLD_PARENT), 1.0))) == [CHILD]
 
 
-def test_the_present_newer_and_previous_tree_versions_pass_older_ones_are_stale() -> None:
+def test_a_new_entry_takes_any_tree_version_for_one_hold_time_and_newer_ones_for_ever() -> None:
     for present in (TREE, 0, 1, 255):
-        forwarder = relay(CHILD)
+        forwarder = Forwarder(Parameters())
         forwarder.apply(install(CHILD, tree=present), 0.0)
-        verdicts = []
-        for n, step in enumerate((0, 1, 100, -1, -2, -100)):
-            one = datagram(n, tree=(present + step) % 256)
-            verdicts.append(forwarder.forward(burst(one), 1.0) != NOTHING)
-        assert verdicts == [True, True, True, True, False, False]
-        assert dropped(forwarder) == {"stale_tree": 2}
+        forwarder.forward(burst(heartbeat(tree=present)), 0.0)
+        for n, now in enumerate((HOLD, HOLD + 0.1)):
+            verdicts = []
+            for at, step in enumerate((0, 1, 100, -1, -2, -100)):
+                one = datagram(10 * n + at, tree=(present + step) % 256)
+                verdicts.append(forwarder.forward(burst(one), now) != NOTHING)
+            assert verdicts == [True, True, True, *[n == 0] * 3]
+        assert dropped(forwarder) == {"stale_tree": 3}
+
+
+def test_a_version_that_rises_by_three_under_a_flow_costs_nothing() -> None:
+    forwarder = relay(CHILD)
+    for n in range(100):
+        # Three super nodes at once: this host learns of the first and the last.
+        now = 2 * HOLD + n / 100
+        if n in (50, 51):
+            forwarder.apply(install(CHILD, tree=TREE + (1 if n == 50 else 3)), now)
+        on_its_way = datagram(n, tree=TREE + max(0, min(3, n - 90)))
+        assert sent(forwarder.forward(burst(on_its_way), now)) == {CHILD: on_its_way}
+    assert dropped(forwarder) == {}
+
+
+def test_an_old_version_is_stale_one_hold_time_after_it_was_replaced() -> None:
+    forwarder = relay(CHILD)
+    start = 2 * HOLD
+    forwarder.apply(install(CHILD, tree=TREE + 2), start)
+    forwarder.apply(install(CHILD, tree=TREE + 3), start + 1)
+    for n, (version, now, is_taken) in enumerate(
+        [
+            (TREE, start + HOLD, True),
+            (TREE - 1, start + HOLD, False),
+            (TREE, start + HOLD + 0.1, False),
+            (TREE + 1, start + HOLD + 0.1, False),
+            (TREE + 2, start + HOLD + 1, True),
+            (TREE + 2, start + HOLD + 1.1, False),
+            (TREE + 3, start + HOLD + 1.1, True),
+        ]
+    ):
+        outcome = forwarder.forward(burst(datagram(n, tree=version)), now)
+        assert (outcome != NOTHING) == is_taken, n
+
+
+def test_flags_in_the_reserved_word_do_not_make_another_channel() -> None:
+    forwarder = relay(CHILD)
+    for n, above in enumerate((0, 0x80, 0x02, 0xFE), 1):
+        one = datagram(n, channel=above << 24 | CHANNEL)
+        assert sent(forwarder.forward(burst(one), 1.0)) == {CHILD: one}
+    mixed = [datagram(n, channel=n << 24 & 0xFE000000 | CHANNEL) for n in range(5, 20)]
+    assert sent(forwarder.forward(burst(mixed), 1.0)) == {CHILD: b"".join(mixed)}
+    assert sent(forwarder.forward(burst(mixed), 1.0)) == {}
+    assert dropped(forwarder) == {"duplicate": 15}
+    (tables, groups) = (forwarder.snapshot()["tables"], forwarder.snapshot()["groups"])
+    assert tables["channels"] == 1 and groups[str(GROUP)]["data_received"] == 19
 
 
 def test_own_packets_that_come_back_are_dropped_as_own() -> None:
@@ -227,7 +275,7 @@ def test_after_a_silence_any_heartbeat_is_believed_so_that_a_restart_is_heard() 
 def test_heartbeats_pass_the_same_checks_as_data() -> None:
     forwarder = relay(CHILD)
     forwarder.forward(burst(heartbeat(2), STRANGER), 1.0)
-    forwarder.forward(burst(heartbeat(2, tree=TREE - 2)), 1.0)
+    forwarder.forward(burst(heartbeat(2, tree=TREE - 2)), HOLD + 1)
     assert dropped(forwarder) == {"not_upstream": 1, "stale_tree": 1}
 
 
