@@ -72,6 +72,7 @@ class Parameters:
     cache_seconds: float = 2.0  # Decision 18
     cache_bytes: int = 16 << 20  # Decision 18
     newcomer_seconds: float = 0.5  # slide 17: how far back a newcomer is served from the cache
+    replay_bytes: int = 512 << 10  # slide 17: and how much at once: half a second of 8 Mbit/s
     silence_least: float = 0.5  # Decision 11, plain form
     silence_gaps: float = 5.0  # Decision 11: mean packet gaps
     heartbeat: float = 1.0  # Decision 4: announcement of a channel that carries data

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from dmmp.forwarding.burst import Octets, compact, part
+from dmmp.forwarding.burst import MAXIMUM_SEGMENTS, Octets, compact, part
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.types import Instant
 
@@ -24,8 +24,13 @@ _BLOCK_BITS = 6
 _BLOCK_MASK = SEQUENCE_MASK >> _BLOCK_BITS
 _HALF = 1 << 31
 
-Piece = tuple[Octets, int]
-"""Data and stride of what was found."""
+
+class Piece(NamedTuple):
+    """Packets found, as they came, and when."""
+
+    data: Octets
+    stride: int
+    at: Instant
 
 
 class Record(NamedTuple):
@@ -134,7 +139,7 @@ class Cache:
             end = record.packets if before is None else _behind(record.first, before)
             end = min(end, record.packets)
             if begin < end:
-                pieces.append((part(record.data, record.stride, begin, end), record.stride))
+                pieces.append(_piece(record, begin, end))
         return pieces
 
     def _unlink(self, record: Record) -> None:
@@ -151,6 +156,29 @@ class Cache:
                     del blocks[block]
         if not blocks:
             del self._blocks[record.key]
+
+
+def newest(pieces: list[Piece], limit_bytes: int) -> list[Piece]:
+    """Keep the packets that came last, as many as are no more than that; their order stays."""
+    kept: dict[int, Piece] = {}
+    room = limit_bytes
+    for index in sorted(range(len(pieces)), key=lambda index: (pieces[index].at, index))[::-1]:
+        data, stride, at = pieces[index]
+        size = len(data)
+        if size > room:
+            # The last packet may be short, so this is the least to leave out.
+            without = min(-(-(size - room) // stride), -(-size // stride))
+            data = part(data, stride, without, MAXIMUM_SEGMENTS)
+        if data:
+            kept[index] = Piece(data, stride, at)
+        room -= len(data)
+        if len(data) < size:
+            break
+    return [kept[index] for index in sorted(kept)]
+
+
+def _piece(record: Record, begin: int, end: int) -> Piece:
+    return Piece(part(record.data, record.stride, begin, end), record.stride, record.at)
 
 
 def _last_block(first: int, count: int) -> int:
@@ -174,5 +202,5 @@ def _mark(record: Record, base: int, wanted: list[bool], pieces: list[Piece]) ->
             if begin < 0:
                 begin = at
         elif begin >= 0:
-            pieces.append((part(record.data, record.stride, begin, at), record.stride))
+            pieces.append(_piece(record, begin, at))
             begin = -1

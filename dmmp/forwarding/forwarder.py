@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from dmmp.actions import ANY_ORIGIN, Install, Replay, Withdraw
 from dmmp.forwarding.burst import Octets, Outcome, Silent, Transmit
-from dmmp.forwarding.cache import Piece
+from dmmp.forwarding.cache import Piece, newest
 from dmmp.forwarding.channels import Channel, Own
 from dmmp.forwarding.counters import Snapshot, added
 from dmmp.forwarding.origination import Origin, announcement, is_packet, packed
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.relay import Alarm, Relay
 from dmmp.forwarding.table import Admission, origin_key
-from dmmp.types import HostId, Instant, IpAddress, SessionId
+from dmmp.types import HostId, Instant, IpAddress, SessionId, serial_newer
 
 FORGET_AFTER = 3
 """Idle heartbeat periods without a sign of a channel until it is forgotten."""
@@ -127,7 +127,10 @@ class Forwarder(Relay):
             self._beat(outcome, channel, endpoint)
 
     def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
-        """Send a branch what it asks for and may have: announcements first, then packets."""
+        """Send a branch what it asks for and may have: announcements first, then packets.
+
+        No more than `replay_bytes` at once: a slow link would lose the rest, and live data with it.
+        """
         key = origin_key(action.session, action.origin)
         if action.origin == ANY_ORIGIN:
             asked = list(self._table.in_session(action.session))
@@ -142,10 +145,10 @@ class Forwarder(Relay):
             self.counters.drop("not_downstream")
         for channel in wanted:
             self._beat(outcome, channel, action.to)
-        for channel in wanted:
-            for data, stride in self._found(channel, action, now):
-                outcome.transmits.append(Transmit(data, stride, action.to))
-                self.counters.replayed += -(-len(data) // stride)
+        found = [piece for channel in wanted for piece in self._found(channel, action, now)]
+        for data, stride, _ in newest(found, self._parameters.replay_bytes):
+            outcome.transmits.append(Transmit(data, stride, action.to))
+            self.counters.replayed += -(-len(data) // stride)
 
     def _found(self, channel: Channel, action: Replay, now: Instant) -> list[Piece]:
         if action.origin == ANY_ORIGIN:
@@ -198,7 +201,11 @@ class Forwarder(Relay):
             self._origins[channel.key[0]].close(channel)
             self._forget(channel)
             return
-        if channel.wanting:
+        active = self._table.resolve(channel.key[0])
+        if channel.wanting and active is not None:
+            if serial_newer(active.entry.tree_version, channel.tree_version, 8):
+                # It rose since the last packet, and the old one goes stale while a channel idles.
+                channel.tree_version = active.entry.tree_version
             channel.heartbeat = announcement(channel)
             for to in channel.wanting:
                 self._beat(outcome, channel, to)

@@ -20,7 +20,7 @@ def packets(first: int, count: int) -> bytes:
 
 def numbers(pieces: list[Piece]) -> list[int]:
     """Read the numbers of the packets found."""
-    return [int.from_bytes(one, "big") for data, stride in pieces for one in split(data, stride)]
+    return [int.from_bytes(one, "big") for data, stride, _ in pieces for one in split(data, stride)]
 
 
 runs = st.lists(

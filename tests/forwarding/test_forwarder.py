@@ -138,6 +138,39 @@ def test_a_newcomer_gets_half_a_second_of_all_it_wants_but_nothing_twice() -> No
     assert sent(forwarder.apply(old, 2.0)) == {CHILD: heartbeat() + heartbeat(1, channel=8)}
 
 
+def test_a_newcomer_gets_the_newest_in_order_and_no_more_than_is_sent_at_once() -> None:
+    size = len(datagram(1))
+    forwarder = relay(CHILD, parameters=replace(Parameters(), replay_bytes=7 * size + 1))
+    forwarder.forward(burst(heartbeat(1, channel=8)), 0.0)
+    for n in range(20):
+        # Two channels in turn; of the second, two packets in each burst.
+        forwarder.forward(burst(datagram(n)), 1.0 + n / 100)
+        pair = [datagram(2 * n + m, channel=8) for m in (0, 1)]
+        forwarder.forward(burst(pair), 1.005 + n / 100)
+    forwarder.apply(install(CHILD, CHILD_2), 1.2)
+    beats = heartbeat() + heartbeat(1, channel=8)
+    expected = packets(18, 19) + b"".join(datagram(n, channel=8) for n in (35, 36, 37, 38, 39))
+    outcome = forwarder.apply(replay(CHILD_2, origin=ANY_ORIGIN, channel=0), 1.2)
+    assert sent(outcome) == {CHILD_2: beats + expected}
+    assert forwarder.counters.replayed == 7
+    # Whoever asks for one channel gets no more, either.
+    outcome = forwarder.apply(replay(CHILD, base=0), 1.2)
+    assert sent(outcome) == {CHILD: heartbeat() + packets(*range(13, 20))}
+
+
+def test_megabytes_in_the_cache_do_not_flood_a_newcomer() -> None:
+    forwarder = relay(CHILD)
+    for n in range(100):
+        full = [datagram(48 * n + m, bytes(1300)) for m in range(48)]
+        forwarder.forward(burst(full), 1.0 + n / 1000)
+    forwarder.apply(install(CHILD, CHILD_2), 1.1)
+    assert forwarder.snapshot()["tables"]["cache_bytes"] > 6_000_000
+    outcome = forwarder.apply(replay(CHILD_2, origin=ANY_ORIGIN), 1.1)
+    size = sum(len(transmit.data) for transmit in outcome.transmits) - len(heartbeat())
+    assert Parameters().replay_bytes - 1324 < size <= Parameters().replay_bytes
+    assert sent(outcome)[CHILD_2].endswith(datagram(4799, bytes(1300)))
+
+
 def test_what_a_former_parent_repeats_is_not_live_for_a_newcomer() -> None:
     forwarder = relay(CHILD)
     forwarder.apply(install(CHILD, upstream=(PARENT, OLD_PARENT)), 1.0)

@@ -108,6 +108,14 @@ def test_heartbeats_come_every_second_with_data_and_every_five_when_idle() -> No
     assert times[4:] == [5.0, 10.0, 15.0, 20.0, 25.0]
 
 
+def test_the_heartbeats_of_an_idle_channel_bear_the_version_in_force() -> None:
+    forwarder = source()
+    send(forwarder, [b"x"], 1.0)
+    forwarder.apply(install(CHILD, CHILD_2, upstream=(), tree=TREE + 3), 1.5)
+    (beat,) = beats(forwarder.wake(2.0)[0])
+    assert (beat.tree_version, beat.highest) == (TREE + 3, 1)
+
+
 def test_a_heartbeat_tells_the_highest_number_sent() -> None:
     forwarder = source()
     send(forwarder, [b"x"] * 30, 0.0)
