@@ -41,11 +41,9 @@ class Versions:
             return
         self.present = version
         until = now + self._hold
-        if step >= _HALF:
-            self._reaches = deque([(_HALF, until)])
-            return
         moved: deque[tuple[int, Instant]] = deque()
         for steps, end in [*self._reaches, (0, until)]:
+            # A fall is a step of more than half the ring: then any version will do.
             reach = min(steps + step, _HALF)
             if moved and moved[-1][0] == reach:
                 moved.pop()
