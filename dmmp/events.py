@@ -144,9 +144,10 @@ class Resumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Refused(Event):
-    """The RP will not have this host, and trying again is useless."""
+    """The RP will not have this host; `final` if no configured RP serves the session."""
 
     reason: str
+    final: bool = False
 
     def __str__(self) -> str:
         return f"refused: {self.reason}"

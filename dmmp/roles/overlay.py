@@ -54,7 +54,7 @@ class OverlayRole(Role):
         self.parameters = standing.parameters
         self.state: object = Idle()
         self._installed: ForwardingEntry | None = None
-        self.refusals = 0
+        self.refused_by: set[Endpoint] = set()
 
     def receive(self, message: Input, sender: Endpoint, now: Instant) -> list[Action]:
         """Take one input; what belongs to another session is nobody's here."""

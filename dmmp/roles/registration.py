@@ -52,15 +52,20 @@ class RegisteredRole(OverlayRole):
         yield from self.rp_answers()
         if message.status != Status.SUCCESS:
             name = self.standing.setup.session_name
-            self.refusals += 1
             self.next_rp(sender)
-            if self.refusals % len(self.standing.setup.rendezvous_points):
+            points = frozenset(self.standing.setup.rendezvous_points)
+            again = sender in self.refused_by
+            self.refused_by |= {sender} & points
+            final = self.refused_by == points
+            if not final and not again:
                 # Another RP may serve it (Decision 21).
                 yield from self.locate(now)
                 return
-            yield Report(Refused(f"the RP at {sender} does not serve a session {name!r}"))
+            self.refused_by.clear()
+            yield Report(Refused(f"the RP at {sender} does not serve a session {name!r}", final))
             self.locate_later(now)
             return
+        self.refused_by.clear()
         self.standing.session = message.session
         self.state = Registering()
         yield from self.register(now)
@@ -99,8 +104,16 @@ class RegisteredRole(OverlayRole):
 
     def _refusal(self, status: int, sender: Endpoint) -> str:
         if status == Status.DUPLICATE_SOURCE:
-            return f"the session has another source, says the RP at {sender}"
-        return f"the RP at {sender} refuses this host (status {status})"
+            return (
+                f"the session has another source, says the RP at {sender}; "
+                "stop that one, or be a member; trying again"
+            )
+        if status == Status.FULL:
+            return (
+                f"the RP at {sender} has no room for another host; "
+                "use another session or RP, or wait; trying again"
+            )
+        return f"the RP at {sender} refuses this host (status {status}); trying again"
 
     def rp_answers(self) -> Actions:
         """Note that the RP is there."""

@@ -278,8 +278,9 @@ class Driver:
                 self.session, self.host_id = session, host
                 if self.edge is not None:
                     self.edge.registered(session, host)
-            case Refused(reason) if self.host_id == NO_HOST:
-                # Later ones cost no data: the rendezvous point is off its path (Decision 21).
+            case Refused(reason, final=True) if self.host_id == NO_HOST:
+                # Other reasons may pass, and later refusals cost no data: the rendezvous point is
+                # off its path (Decision 21).
                 self.refused = reason
                 self._ended.set()
                 return

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmmp.errors import UsageError
-from dmmp.events import Event, PeerViolation, Registered, Waiting
+from dmmp.events import Event, PeerViolation, Refused, Registered, Waiting
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
@@ -159,6 +159,7 @@ class News:
         self._lines = lines
         self._ready: Callable[[], str] | None = ready
         self._missing = f"no answer yet from the rendezvous point at {where}"
+        self._refusal: Refused | None = None
         self._pause = FIRST_REMINDER
         self._timer: asyncio.TimerHandle | None = None
 
@@ -169,14 +170,18 @@ class News:
         self._stop()
 
     def __call__(self, event: Event) -> None:
-        """Take an event of the host."""
+        """Take an event of the host; a refusal that is only repeated is no news."""
+        if isinstance(event, PeerViolation):
+            self._lines(event)
+            return
+        if isinstance(event, Refused) and event == self._refusal:
+            return
+        self._refusal = event if isinstance(event, Refused) else None
         self._lines(event)
-        if isinstance(event, Waiting):
+        self._stop()
+        if isinstance(event, Waiting) or (isinstance(event, Refused) and self._ready is not None):
             self._missing, self._pause = event.reason, FIRST_REMINDER
-            self._stop()
             self._remind_later()
-        elif not isinstance(event, PeerViolation):
-            self._stop()
         if isinstance(event, Registered) and self._ready is not None:
             self._lines.say(self._ready(), "Ready")
             self._ready = None

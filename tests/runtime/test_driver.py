@@ -257,7 +257,7 @@ def test_who_does_not_let_us_go_is_left_after_a_while() -> None:
 def test_a_refusal_ends_a_host_that_has_no_place_yet() -> None:
     async def main() -> None:
         bench = Bench()
-        bench.host.answers[Start] = [Report(Refused("no such session"))]
+        bench.host.answers[Start] = [Report(Refused("no such session", final=True))]
         await asyncio.wait_for(bench.driver.run(), 5)
         assert bench.driver.refused == "no such session"
         assert [type(each) for each in bench.locals()] == [Start]
@@ -265,11 +265,19 @@ def test_a_refusal_ends_a_host_that_has_no_place_yet() -> None:
     asyncio.run(main())
 
 
+def test_a_refusal_that_may_pass_does_not_end_a_host() -> None:
+    def play(bench: Bench) -> None:
+        bench.host.answers[Start] = [Report(Refused("full"))]
+        bench.driver.local(Start())
+
+    assert on_bench(play).driver.refused is None
+
+
 def test_a_refusal_does_not_end_a_host_that_has_its_place() -> None:
     def play(bench: Bench) -> None:
         bench.host.answers[Start] = [Report(Registered(SessionId(3), HostId(4), PEER, PEER))]
         bench.driver.local(Start())
-        bench.host.answers[Start] = [Report(Refused("restarted"))]
+        bench.host.answers[Start] = [Report(Refused("restarted", final=True))]
         bench.driver.local(Start())
 
     assert on_bench(play).driver.refused is None
