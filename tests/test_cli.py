@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dmmp import __version__
+from dmmp.cli import tools
 from dmmp.cli.options import OUT_DEGREE_LIMIT, out_degree, parse_rate
 from dmmp.errors import UsageError
 from dmmp.messages import ProbeRequest, encode
@@ -160,6 +162,84 @@ def test_an_unknown_session_is_one_clear_line(environment: dict[str, str]) -> No
     assert "'other'" in done.stderr and "--session" in done.stderr
 
 
+def test_a_session_that_one_of_two_rendezvous_points_serves_is_found(
+    environment: dict[str, str],
+) -> None:
+    other = ("rp", "--listen", "127.0.0.1:0", "--session", "another")
+    with started(environment, *other) as wrong, rendezvous_point(environment) as (_, right):
+        address = wrong.says(r"ready: .* on (127\.0\.0\.1:\d+)")[1]
+        both = ("super-node", "--rp", address, "--rp", right, "--listen", "127.0.0.1:0")
+        done = run(environment, *both, "--session", "neither")
+        assert done.returncode == 2 and done.stderr.count("\n") == 1 and "'neither'" in done.stderr
+        with started(environment, *both, "--session", "demo") as running:
+            running.says("^ready")
+            assert running.stop() == 0
+
+
+def test_a_second_source_says_so_once_and_waits(environment: dict[str, str]) -> None:
+    with rendezvous_point(environment) as (_, address):
+        source = ("source", "--rp", address, "--session", "demo", "--listen", "127.0.0.1:0")
+        edge = ("--interface", "lo", "--group", "239.1.2.3:5004")
+        with started(environment, *source, *edge) as first:
+            first.says("^ready")
+            with started(environment, *source, *edge) as second:
+                second.says("^refused: .*another source.*stop that one.*trying again")
+                second.says("^still waiting: .*another source")
+                second.says("^still waiting: .*another source")
+                assert "".join(second.said).count("refused") == 1
+                assert second.stop() == 0
+            assert first.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["member", "super-node"])
+def test_a_rendezvous_point_that_dies_and_returns_is_said(
+    environment: dict[str, str], kind: str
+) -> None:
+    edge = ("--interface", "lo", "--group", "239.1.2.3:5004") if kind == "member" else ()
+    with rendezvous_point(environment) as (point, address):
+        node = (kind, "--rp", address, "--session", "demo", "--listen", "127.0.0.1:0", *edge)
+        with started(environment, *node) as running:
+            running.says("^ready")
+            point.stop(signal.SIGKILL)
+            running.says(f"^waiting: the RP at {address} does not answer")
+            listening = ("rp", "--listen", address, "--session", "demo")
+            with started(environment, *listening) as again:
+                again.says("^ready")
+                running.says(f"^the RP at {address} answers again")
+                again.says("registered, 1 in the session")
+                assert running.process.poll() is None
+                assert sum(line.startswith("waiting: the RP") for line in running.said) == 1
+                assert running.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+@pytest.mark.parametrize("name", [(), ("point",)])
+def test_who_may_not_see_roots_nodes_is_told_of_sudo(
+    name: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another user may not be able to read what is imported later.
+    import dmmp.cli.tables  # noqa: F401
+    from dmmp.runtime import control
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        tmp_path.chmod(0o700)
+        listening.bind(str(tmp_path / "point.sock"))
+        listening.listen()
+        monkeypatch.setattr(control, "ROOT_DIRECTORY", tmp_path)
+        monkeypatch.setenv(DIRECTORY_VARIABLE, "/tmp/nothing-of-dmmp-is-here")
+        assert "sudo" not in control.hint()
+        os.seteuid(65534)
+        try:
+            assert control.hint() == "; root's run here, see them with: sudo dmmp show"
+            with pytest.raises(UsageError, match="sudo dmmp show"):
+                assert tools.show.callback is not None
+                tools.show.callback(*(name or (None,)), as_json=False)
+        finally:
+            os.seteuid(0)
+    monkeypatch.setattr(control, "ROOT_DIRECTORY", tmp_path / "none")
+    assert control.hint() == ""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give privilege away")
 def test_no_privilege_is_one_clear_line(environment: dict[str, str]) -> None:
     # setpriv(1) takes the capability away and leaves the files readable.
@@ -191,7 +271,7 @@ def test_an_unknown_name_is_tried_again_and_said(environment: dict[str, str]) ->
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_nodes_start_show_themselves_and_stop(
     environment: dict[str, str], tmp_path: Path, number: int
 ) -> None:

@@ -26,11 +26,11 @@ def echo_json(value: object) -> None:
 def show(name: str | None, as_json: bool) -> int:
     """Show a running node: its place in the tree, groups, counters. NAME may be left out."""
     from dmmp.cli.tables import node_tables, nodes_table, print_tables
-    from dmmp.runtime.control import ask, running
+    from dmmp.runtime.control import ask, hint, running
 
     names = [name] if name is not None else running()
     if not names:
-        raise UsageError("no node of yours runs here; start one, or try with sudo")
+        raise UsageError(f"no node of yours runs here{hint() or '; start one first'}")
     documents = [ask(each) for each in names]
     if as_json:
         echo_json(documents[0] if len(documents) == 1 else documents)

@@ -24,6 +24,9 @@ from dmmp.errors import UsageError
 DIRECTORY_VARIABLE = "DMMP_RUNTIME_DIR"
 """Environment variable that says where the sockets are, in place of the usual directory."""
 
+ROOT_DIRECTORY = Path("/run/dmmp")
+"""Where the sockets of root's nodes are."""
+
 ANSWER_LIMIT_BYTES = 4 << 20
 CONNECTIONS_LIMIT = 16
 NAMES_LIMIT = 1000
@@ -39,7 +42,7 @@ def directory() -> Path:
     if chosen := os.environ.get(DIRECTORY_VARIABLE):
         return Path(chosen)
     if os.geteuid() == 0 and os.access("/run", os.W_OK):
-        return Path("/run/dmmp")
+        return ROOT_DIRECTORY
     if run := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(run, "dmmp")
     home = Path.home()
@@ -166,6 +169,20 @@ def running() -> list[str]:
     return [path.name.removesuffix(_SUFFIX) for path in paths if _is_alive(path)]
 
 
+def hint() -> str:
+    """Say how to see root's nodes, if there are some and this is another user; else nothing."""
+    if os.geteuid() == 0:
+        return ""
+    try:
+        # The directory itself is root's alone; the kernel's list of sockets is for everybody.
+        listed = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    if f" {ROOT_DIRECTORY}/" not in listed:
+        return ""
+    return "; root's run here, see them with: sudo dmmp show"
+
+
 def ask(name: str) -> dict[str, Any]:
     """Fetch the document of a running node; raise `UsageError` if there is none."""
     path = directory() / f"{name}{_SUFFIX}"
@@ -178,7 +195,9 @@ def ask(name: str) -> dict[str, Any]:
                 answer += part
     except (FileNotFoundError, ConnectionRefusedError):
         names = ", ".join(running()) or "none"
-        raise UsageError(f"no running node is called {name!r}; running here: {names}") from None
+        raise UsageError(
+            f"no running node is called {name!r}; running here: {names}{hint()}"
+        ) from None
     except PermissionError:
         raise UsageError(f"node {name!r} belongs to another user; try with sudo") from None
     except OSError as error:
