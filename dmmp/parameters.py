@@ -41,6 +41,7 @@ class Parameters:
     cluster_window: float = 0.2  # slide 9: applicants collected, the most capable first
 
     # Keeping it.
+    room_wait: float = 0.2  # Decision 14: news of free places are collected so long
     refresh_cluster: float = 5.0  # Decision 10
     hold_cluster: float = 15.0  # Decision 10
     refresh_mesh: float = 10.0  # Decision 10
