@@ -71,15 +71,6 @@ class IpPacket:
 
 
 @dataclass(frozen=True, slots=True)
-class Datagram:
-    """A UDP datagram taken out of an IP packet."""
-
-    source: Endpoint
-    destination: Endpoint
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Classified:
     """What to do with a packet: carry it when `reason` is empty, else drop and count `reason`.
 
@@ -234,19 +225,8 @@ def _alerts_v6(options: memoryview, offset: int) -> bool:
     return alert
 
 
-def stays_home(packet: IpPacket) -> str:
-    """Give the reason why `packet` must not leave this host, or "" if it may (Decision 26).
-
-    Link-local sources stay too: they mean nothing elsewhere (RFC 4291 §2.5.6, RFC 3927 §7).
-    """
-    if not packet.destination.is_multicast:
-        return NOT_MULTICAST
-    if packet.ttl <= 1:
-        return TTL
-    return _flow_reason(packet.source, packet.destination)
-
-
 def _flow_reason(source: IpAddress, group: IpAddress) -> str:
+    # Link-local sources mean nothing elsewhere (RFC 4291 §2.5.6, RFC 3927 §7; Decision 26).
     if not group.is_multicast:
         return NOT_MULTICAST
     if not is_carried(group) or source.is_link_local:
@@ -353,26 +333,6 @@ def wrap_udp(source: Endpoint, destination: Endpoint, payload: Buffer, ttl: int 
     value = checksum(pseudo, header, payload) or 0xFFFF
     datagram = header[:6] + struct.pack("!H", value) + payload
     return ip_packet(source.address, destination.address, PROTOCOL_UDP, datagram, ttl)
-
-
-def unwrap_udp(data: Buffer) -> Datagram:
-    """Take the datagram out of a whole UDP-in-IP packet, or raise `DecodeError`."""
-    packet = parse(data)
-    at = packet.payload_offset
-    if packet.protocol != PROTOCOL_UDP or packet.is_fragment:
-        raise DecodeError(DecodeReason.VALUE, 0, "not a whole UDP datagram")
-    if len(data) < at + _UDP.size:
-        raise DecodeError(DecodeReason.TRUNCATED, len(data))
-    source_port, port, length, value = _UDP.unpack_from(data, at)
-    if length < _UDP.size or at + length > len(data):
-        raise DecodeError(DecodeReason.LENGTH, at + 4)
-    datagram = bytes(data[at : at + length])
-    if value or packet.version == 6:
-        pseudo = pseudo_header(packet.source, packet.destination, PROTOCOL_UDP, length)
-        if value == 0 or checksum(pseudo, datagram):
-            raise DecodeError(DecodeReason.CHECKSUM, at + 6)
-    source = Endpoint(packet.source, source_port)
-    return Datagram(source, Endpoint(packet.destination, port), datagram[_UDP.size :])
 
 
 def too_big(data: Buffer, mtu: int, router: IpAddress) -> bytes | None:

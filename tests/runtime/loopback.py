@@ -21,9 +21,10 @@ from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.sockets import open_socket
 from dmmp.tun import igmp
 from dmmp.tun.device import MemoryTun
-from dmmp.tun.packets import unwrap_udp, wrap_udp
+from dmmp.tun.packets import wrap_udp
 from dmmp.tun.reports import Record, RecordType, Report
 from dmmp.types import Endpoint, IpAddress
+from tests.tun.unwrapping import unwrap_udp
 
 LOOPBACK = IPv4Address("127.0.0.1")
 ANY_PORT = Endpoint(LOOPBACK, 0)

@@ -26,8 +26,9 @@ from dmmp.interest import FilterMode, Interest, interest, no_interest
 from dmmp.tun.addresses import default_addresses, querier_address
 from dmmp.tun.device import Tun
 from dmmp.tun.membership import InterestChanged, Membership, TransmitQuery
-from dmmp.tun.packets import parse, stays_home, too_big, unwrap_udp, wrap_udp
+from dmmp.tun.packets import classify, parse, too_big, wrap_udp
 from dmmp.types import Endpoint
+from tests.tun.unwrapping import unwrap_udp
 
 NAME = "dmmp0"
 IPV4, IPV6 = default_addresses(0xABCDEF, 5)
@@ -191,7 +192,7 @@ def sent_datagrams_come_out() -> None:
             made.sendto(b"local", ("224.0.0.251", PORT))
             made.sendto(b"hello", (GROUP4, PORT))
             seen = _packet_to(tun, GROUP4, others_allowed=False)
-            assert stays_home(parse(seen)) == "ttl"
+            assert classify(seen, {}).reason == "ttl"
 
 
 def _packet_to(tun: Tun, group: str, others_allowed: bool = True) -> bytes:
