@@ -272,6 +272,11 @@ def count_failure(counters: dict[str, int], error: OSError) -> None:
         counters["unreachable"] += 1
     elif error.errno == errno.EMSGSIZE:
         counters["too_big"] += 1
+        if counters["too_big"] == 1:
+            _log.warning(
+                "dropped: larger than the path's MTU, and data is never fragmented; lower --mtu, "
+                "or with --interface the programs' packets (counted as socket_too_big)"
+            )
     else:
         counters["send_failed"] += 1
 

@@ -12,6 +12,7 @@ from dmmp.errors import UsageError
 from dmmp.forwarding.burst import Delivery
 from dmmp.interest import Interest, interest, no_interest
 from dmmp.messages.header import HEADER, HEADER_BYTES, VERSION
+from dmmp.runtime.driver import Driver
 from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.tun_addresses import parse_tun_addresses
 from dmmp.tun.addresses import default_addresses
@@ -42,7 +43,7 @@ class ScriptedDriver:
         self.wishes.append(wish)
 
     def guarded(self, callback: Callable[[], None]) -> Callable[[], None]:
-        return callback
+        return Driver.guarded(self, callback)  # type: ignore[arg-type]
 
     def fail(self, failure: BaseException) -> None:
         self.failure = failure
@@ -88,6 +89,17 @@ def udp(group: IpAddress = GROUP, size: int = 100, ttl: int = 16, port: int = 9)
 def burst(*packets: bytes) -> Delivery:
     data = b"".join(HEADER.pack(VERSION, 0, 0, 1, 2, 3, 4, len(p)) + p for p in packets)
     return Delivery(data, HEADER_BYTES + len(packets[0]), GROUP)
+
+
+def test_a_fault_while_reading_ends_the_node_instead_of_being_printed() -> None:
+    async def play(bench: Bench) -> None:
+        def read(limit: int = 0) -> list[bytes]:
+            raise ZeroDivisionError("ours")
+
+        bench.tun.read = read  # type: ignore[method-assign]
+        await bench.inject(udp())
+
+    assert isinstance(on_bench(play).driver.failure, ZeroDivisionError)
 
 
 def test_what_programs_send_is_originated_by_group_in_order() -> None:
