@@ -93,7 +93,7 @@ def burst(*packets: bytes) -> Delivery:
 
 def test_a_fault_while_reading_ends_the_node_instead_of_being_printed() -> None:
     async def play(bench: Bench) -> None:
-        def read(limit: int = 0) -> list[bytes]:
+        def read(budget: int = 0) -> list[bytes]:
             raise ZeroDivisionError("ours")
 
         bench.tun.read = read  # type: ignore[method-assign]
