@@ -238,6 +238,9 @@ class SeekingRole(UplinkRole):
         leaves = old is not None and old.endpoint != sender
         self.state = Joined(parent, old.endpoint if leaves and old is not None else None)
         self.failures = 0
+        if old is None:
+            # Whatever this host knew before is no measure of a ring's direction.
+            self.standing.tree_version = message.tree_version
         self.note_tree_version(message)
         self.alarms.set(Alarm.REFRESH, now + jittered(self.rng, self.refresh_period()))
         if leaves and old is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from dmmp.actions import ANY_ORIGIN, Install, Replay, Send
 from dmmp.events import ChildLost, ParentLost, PeerViolation
 from dmmp.interest import interest
@@ -192,3 +194,17 @@ def test_a_refused_refresh_of_a_parent_costs_no_child() -> None:
     assert events(actions, ParentLost)
     refresh = request_from(9, RefreshRequest, kind=RefreshKind.CHILD, sender=child_record(9))
     assert body(member.receive(refresh, at(9), now), RefreshResponse).status == Status.SUCCESS
+
+
+@pytest.mark.parametrize("version", [1, 127, 128, 200, 255])
+def test_a_newcomer_takes_the_tree_version_of_its_first_parent(version: int) -> None:
+    member = host()
+    register(member, 0.0, (super_node(3),))
+    actions = member.wake(PARAMETERS.probe_wait)
+    while not sends(actions, JoinRequest):
+        actions = member.wake(member.next_alarm()[0])  # type: ignore[index]
+    offer = answer(only(actions, JoinRequest), JoinResponse, 3, parent=super_node(3))
+    confirm = only(member.receive(offer, at(3), 1.0), RefreshRequest)
+    done = answer(confirm, RefreshResponse, 3, sender=super_node(3), tree_version=version)
+    member.receive(done, at(3), 1.1)
+    assert member.view(1.1).tree_version == version
