@@ -127,6 +127,12 @@ class Requests:
         ]:
             del self._open[sequence]
 
+    def hasten(self, cls: type[Message], to: Endpoint) -> None:
+        """Leave the open requests of a class to a host one more try at most."""
+        for held in self._open.values():
+            if held.to == to and isinstance(held.message, cls):
+                held.tries_left = min(held.tries_left, 1)
+
     def again(self, sequence: int, now: Instant) -> tuple[Send, Instant] | Request | None:
         """Handle the alarm of a request: what to send again and when to look next.
 

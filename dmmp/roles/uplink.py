@@ -236,12 +236,16 @@ class UplinkRole(ParentRole):
             yield from self.probe(parent.endpoint, now)
 
     def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
-        """The network says nobody listens there: ask the host itself before believing it."""
+        """The network says nobody listens there: ask the host itself before believing it.
+
+        Twice, then it is believed: a forged report costs a host that lives no more than a probe.
+        """
         parent = self.parent()
         if (
             parent is not None and parent.endpoint == message.endpoint
         ) or self.standing.children.by_endpoint(message.endpoint) is not None:
             yield from self.probe(message.endpoint, now)
+            self.standing.requests.hasten(ProbeRequest, message.endpoint)
 
     def probe(self, endpoint: Endpoint, now: Instant) -> Actions:
         """Probe a relative before the verdict (slide 18); one probe at a time."""

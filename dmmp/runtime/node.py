@@ -252,11 +252,12 @@ async def run_rendezvous_point(options: RendezvousOptions, lines: observe.EventL
     control = ControlServer(listening, lambda: {"name": name, "kind": "rp"})
     stop = Stop()
     try:
-        socket = await open_socket(options.listen, "portable")
         seed = random.SystemRandom().getrandbits(64)
+        # First what may refuse its options: an open socket would have to be closed again.
         host = RendezvousPoint(
             options.sessions, Parameters(), random.Random(seed), index=options.index
         )
+        socket = await open_socket(options.listen, "portable")
         driver = Driver(host, socket)
         driver.on_event(lines)
         control = ControlServer(listening, lambda: rendezvous_document(name, started, host, driver))

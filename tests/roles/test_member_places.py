@@ -13,6 +13,8 @@ from dmmp.messages import (
     JoinRequest,
     JoinResponse,
     LeaveReport,
+    ProbeRequest,
+    ProbeResponse,
     RefreshRequest,
     RefreshResponse,
     SourceRequest,
@@ -20,7 +22,7 @@ from dmmp.messages import (
     SubscriptionResponse,
 )
 from dmmp.messages.common import NOT_JOINED_DEPTH, HostFlag, RefreshKind, Status
-from dmmp.messages.local import Start
+from dmmp.messages.local import Start, Unreachable
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.standing import HostSetup
 from dmmp.types import SELF, HostId, SessionId
@@ -208,3 +210,19 @@ def test_a_newcomer_takes_the_tree_version_of_its_first_parent(version: int) -> 
     done = answer(confirm, RefreshResponse, 3, sender=super_node(3), tree_version=version)
     member.receive(done, at(3), 1.1)
     assert member.view(1.1).tree_version == version
+
+
+def test_a_parent_nobody_listens_for_is_probed_twice_and_then_given_up() -> None:
+    member = joined()
+    probe = only(member.receive(Unreachable(at(3)), SELF, 11.0), ProbeRequest)
+    assert probe.to == at(3)
+    _, now = run_until_lost(member, 11.0)
+    assert now == pytest.approx(11.75)
+
+
+def test_a_report_that_nobody_listens_costs_a_living_parent_nothing() -> None:
+    member = joined()
+    probe = only(member.receive(Unreachable(at(3)), SELF, 11.0), ProbeRequest)
+    alive = answer(probe, ProbeResponse, 3, timestamp=0, sender=super_node(3))
+    assert not events(member.receive(alive, at(3), 11.2), ParentLost)
+    assert member.view(11.2).parent is not None
