@@ -176,6 +176,7 @@ def test_a_session_that_one_of_two_rendezvous_points_serves_is_found(
             assert running.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_second_source_says_so_once_and_waits(environment: dict[str, str]) -> None:
     with rendezvous_point(environment) as (_, address):
         source = ("source", "--rp", address, "--session", "demo", "--listen", "127.0.0.1:0")
@@ -191,6 +192,7 @@ def test_a_second_source_says_so_once_and_waits(environment: dict[str, str]) -> 
             assert first.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["member", "super-node"])
 def test_a_rendezvous_point_that_dies_and_returns_is_said(
     environment: dict[str, str], kind: str
@@ -255,6 +257,7 @@ def test_no_privilege_is_one_clear_line(environment: dict[str, str]) -> None:
     assert "CAP_NET_ADMIN" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_silent_rendezvous_point_is_tried_again_and_said(environment: dict[str, str]) -> None:
     # Port 9 discards, if anybody listens there at all.
     silent = ("super-node", "--rp", "127.0.0.1:9", "--session", "demo", "--listen", "127.0.0.1:0")
