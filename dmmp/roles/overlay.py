@@ -7,6 +7,7 @@ and `parenting` add the RP and the children, `uplink` and `seeking` the way up.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import ClassVar
 
@@ -41,7 +42,7 @@ from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class OverlayRole(Role):
+class OverlayRole(Role, ABC):
     """See the module's docstring. Subclasses give the table and the hooks at the end."""
 
     NAME: ClassVar[str]
@@ -232,33 +233,33 @@ class OverlayRole(Role):
         """Return how often to renew the registration, seconds."""
         return self.parameters.refresh_rp
 
+    @abstractmethod
     def has_place(self) -> bool:
         """Tell whether this host is in the tree and may promise places."""
-        raise NotImplementedError
 
     def depth(self) -> int | None:
         """Return how many hops below the source this host stands; None without a place."""
         return len(self.root_path()) if self.has_place() else None
 
+    @abstractmethod
     def root_path(self) -> tuple[HostId, ...]:
         """Return the ids from the parent up to the source."""
-        raise NotImplementedError
 
+    @abstractmethod
     def super_node(self) -> HostId:
         """Return the root of the cluster this host is in."""
-        raise NotImplementedError
 
+    @abstractmethod
     def free_places(self, mesh: bool, now: Instant) -> int:
         """Count free places in the mesh or in the cluster."""
-        raise NotImplementedError
 
     def ancestors(self) -> tuple[HostId, ...]:
         """Return who may not become a child (Decision 17)."""
         return self.root_path()
 
+    @abstractmethod
     def upstream(self) -> tuple[Endpoint, ...]:
         """Return where data may come from."""
-        raise NotImplementedError
 
     def delivers(self) -> tuple[Interest, ...]:
         """Return what this host's programs want, in canonical order."""

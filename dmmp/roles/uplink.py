@@ -7,6 +7,7 @@ backups first (slide 22). Children stay below this host meanwhile. How a parent 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -424,6 +425,7 @@ class UplinkRole(ParentRole):
 
     # What differs between a member and a super node, and how a parent is found.
 
+    @abstractmethod
     def seek(
         self,
         candidates: Sequence[Candidate],
@@ -432,23 +434,22 @@ class UplinkRole(ParentRole):
         previous: Parent | None = None,
     ) -> Actions:
         """Start a search among candidates in their order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def confirmation_failed(self, now: Instant) -> Actions:
         """The chosen parent will not have this host."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refresh_period(self) -> float:
         """Return how often the parent is refreshed, seconds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def known_candidates(self) -> list[Candidate]:
         """List hosts that could be asked when the backups fail."""
-        raise NotImplementedError
 
+    @abstractmethod
     def search_failed(self, previous: Parent | None, now: Instant) -> Actions:
         """No candidate has a place."""
-        raise NotImplementedError
 
     def on_joined(self, now: Instant) -> Actions:
         """A parent has confirmed."""
