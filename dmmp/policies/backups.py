@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dmmp.messages.common import HostRecord
 from dmmp.types import HostId
 
+BACKUPS = 2
+"""Backup parents named to each child (Decision 20)."""
+
 
 def choose_backups(
     child: HostId,

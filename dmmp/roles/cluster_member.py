@@ -46,7 +46,7 @@ from dmmp.messages import (
 from dmmp.messages.common import HostFlag, HostRecord, Phase, Status, located
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
-from dmmp.policies.backups import choose_backups
+from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
 from dmmp.roles.role import Actions
@@ -68,15 +68,11 @@ from dmmp.roles.states import (
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
-BACKUPS = 2
-"""Backup parents named to each child (Decision 20)."""
-
 
 class ClusterMember(SeekingRole):
     """See the module's docstring."""
 
     NAME = "member"
-    IN_MESH = False
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)

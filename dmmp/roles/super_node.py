@@ -52,7 +52,7 @@ from dmmp.messages.common import (
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
 from dmmp.policies.admission import Verdict
-from dmmp.policies.backups import choose_backups
+from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.capacity import by_capacity, mesh_share
 from dmmp.policies.parents import Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
@@ -77,15 +77,11 @@ from dmmp.roles.states import (
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
-BACKUPS = 2
-"""Backup parents named to each child (Decision 20)."""
-
 
 class SuperNode(MeshingRole):
     """See the module's docstring."""
 
     NAME = "super-node"
-    IN_MESH = True
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 from dmmp.actions import Report, Send
 from dmmp.alarms import jittered
@@ -70,8 +69,6 @@ class Announced:
 
 class UplinkRole(ParentRole):
     """A role that has a parent; see the module's docstring."""
-
-    IN_MESH: ClassVar[bool]
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
