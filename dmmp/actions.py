@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dmmp.events import Event
 from dmmp.interest import Interest
 from dmmp.messages.schema import Message
-from dmmp.types import Endpoint, HostId, SessionId
+from dmmp.types import NO_HOST, Endpoint, HostId, SessionId
 
 ANY_ORIGIN = HostId(0)
 """Origin of the entry that serves every origin without an entry of its own, PIM's (*,G)."""
@@ -30,7 +30,9 @@ class ForwardingEntry:
 
     `upstream` lists the endpoints data is accepted from: the present parent first, then one that is
     being left (make before break); empty at the source. `deliver` is what this host's own programs
-    want.
+    want. `repairers` are asked, in this order, for what upstream does not send (Decision 18); `me`
+    is the id that such requests bear; `patience` is the least silence of the flow that counts, in
+    seconds, as the way to upstream is known to be that slow (Decision 11).
     """
 
     session: SessionId
@@ -39,6 +41,9 @@ class ForwardingEntry:
     upstream: tuple[Endpoint, ...] = ()
     downstream: tuple[Branch, ...] = ()
     deliver: tuple[Interest, ...] = ()
+    repairers: tuple[Endpoint, ...] = ()
+    me: HostId = NO_HOST
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

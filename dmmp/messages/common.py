@@ -35,18 +35,25 @@ MAXIMUM_INTEREST = 32
 MAXIMUM_SOURCES = 16
 """Sources in one interest record; a longer list is widened to every source (Decision 25)."""
 
+MAXIMUM_KIN = 3
+"""Siblings named to a child, and successors named by a super node (slides 18 and 21)."""
+
 MAXIMUM_LINKS = 100
 """Links in one link state: as many as there may be super nodes (slide 15)."""
 
 
 class HostFlag(IntEnum):
-    """Bits that say what a host is and offers (slides 9 and 16); unknown ones mean nothing."""
+    """Bits that say what a host is and offers (slides 9 and 16); unknown ones mean nothing.
+
+    FED: it is in the flow of data already and asks itself for what it lacks (slide 17).
+    """
 
     NONE = 0
     SOURCE = 1
     SUPER_NODE = 2
     RELAY_ONLY = 4
     OFFERS = 8
+    FED = 16
 
 
 class Status(IntEnum):
@@ -154,6 +161,7 @@ interest_record = Record(
 
 host_records = counted(HostRecord.WIRE, MAXIMUM_CANDIDATES)  # type: ignore[attr-defined]
 host_record = HostRecord.WIRE  # type: ignore[attr-defined]
+kin_records = counted(HostRecord.WIRE, MAXIMUM_KIN)  # type: ignore[attr-defined]
 link_records = counted(LinkRecord.WIRE, MAXIMUM_LINKS)  # type: ignore[attr-defined]
 root_path = counted(uint32, MAXIMUM_PATH)
 interest_records = counted(interest_record, MAXIMUM_INTEREST)

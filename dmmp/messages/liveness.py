@@ -15,6 +15,7 @@ from dmmp.messages.common import (
     host_record,
     host_records,
     interest_records,
+    kin_records,
     link_records,
     root_path,
 )
@@ -44,6 +45,11 @@ class RefreshRequest(Message):
     links: tuple[LinkRecord, ...] = wire(
         link_records, doc="link state of a super node (Decision 15)", default=()
     )
+    successors: tuple[HostRecord, ...] = wire(
+        kin_records,
+        doc="a super node to the source: its most capable children, one of which takes its place",
+        default=(),
+    )
 
 
 @message(Option.REFRESH_RESPONSE)
@@ -58,6 +64,14 @@ class RefreshResponse(Message):
     )
     backups: tuple[HostRecord, ...] = wire(
         host_records, doc="to a child: backup parents (Decision 20)", default=()
+    )
+    siblings: tuple[HostRecord, ...] = wire(
+        kin_records, doc="to a child: others on its level (slide 18)", default=()
+    )
+    successor: HostRecord = wire(
+        host_record,
+        doc="to a child of a super node: who takes this host's place (Decision 22); 0 = nobody",
+        default=HostRecord(),
     )
 
 

@@ -337,7 +337,7 @@ def test_memory_is_bounded_by_the_datagram() -> None:
         for kind in range(MAXIMUM_INTEREST)
     )
     host = encode(PingRpResponse(super_nodes=(record,) * MAXIMUM_CANDIDATES))[-36:]
-    refresh = b"\0" + host + bytes(4) + b"\0" + bytes((MAXIMUM_INTEREST,)) + interest + b"\0"
+    refresh = b"\0" + host + bytes(4) + b"\0" + bytes((MAXIMUM_INTEREST,)) + interest + b"\0\0"
     elements = bytes.fromhex("80010000") * MAXIMUM_TLVS
     for body in (refresh, refresh + elements, refresh + bytes(50_000)):
         datagram = _datagram(Option.REFRESH_REQUEST, body)
