@@ -12,6 +12,7 @@ from dmmp.forwarding.cache import Key
 from dmmp.forwarding.counters import GroupCount
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import Gaps
+from dmmp.forwarding.wants import Wants
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages.data import Heartbeat
 from dmmp.parameters import Parameters
@@ -41,9 +42,11 @@ class Channel:
     `wanting` are the branches that want it, in order, and `delivers` tells of this host's programs:
     the table keeps both. `live_from` holds, for a branch, the first number sent there as it came:
     what is older, a newcomer may ask for. `heartbeat` is the last announcement, as it goes out.
+    `answered` holds the last request of each host, (base, bitmap, when).
     """
 
     __slots__ = (
+        "answered",
         "delivered",
         "delivers",
         "duplicates",
@@ -68,6 +71,7 @@ class Channel:
         self.delivers = False
         self.plans: list[Plan] = []
         self.live_from: dict[Endpoint, int] = {}
+        self.answered: dict[Endpoint, tuple[int, bytes, Instant]] = {}
         self.received = 0
         self.forwarded = 0
         self.delivered = 0
@@ -133,6 +137,7 @@ class Announced(Channel):
         "_sequence",
         "gaps",
         "tail_due",
+        "wants",
         "window",
     )
 
@@ -142,6 +147,7 @@ class Announced(Channel):
         super().__init__(key, message.group, message.origin_address)
         self.window = Window()
         self.gaps = Gaps(self.window, parameters)
+        self.wants = Wants(parameters.repair_wants, parameters.cache_seconds)
         self.tail_due: Instant | None = None
         self.refresh(message, datagram, now)
 

@@ -99,6 +99,8 @@ class Relay(Asking):
             self._sift(outcome, channel, plan, run, now)
         if channel.window.passed:
             self._note_gaps(channel, now)
+        if channel.wants.waiting:
+            self._serve(outcome, channel, plan, run, now)
 
     def _sift(
         self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
@@ -106,6 +108,14 @@ class Relay(Asking):
         """Pass on what is new of a run, cut out of it without copying."""
         data, stride = run.data, run.stride
         numbers = listed(run)
+        if channel.wants.waiting:
+            fetched = [channel.wants.is_fetched(number) for number in numbers]
+            if any(fetched):
+                for begin, end in spans(fetched):
+                    self._take_fetched(outcome, channel, plan, cut_out(run, begin, end), now)
+                for begin, end in spans([not mark for mark in fetched]):
+                    self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
+                return
         fresh, duplicates, old = channel.window.sift(numbers, now)
         if duplicates:
             channel.duplicates += duplicates
@@ -143,7 +153,8 @@ class Relay(Asking):
         taken: list[tuple[int, int]] = []
         numbers = listed(run)
         if isinstance(channel, Announced):
-            taken = spans([channel.gaps.asked(number) for number in numbers])
+            gaps, wants = channel.gaps, channel.wants
+            taken = spans([gaps.asked(one) or wants.is_fetched(one) for one in numbers])
         accepted = sum(end - begin for begin, end in taken)
         if accepted < run.packets:
             self.counters.drop("not_upstream", run.packets - accepted)
@@ -152,14 +163,45 @@ class Relay(Asking):
         assert isinstance(channel, Announced)
         plan = channel.single_plan(sender, active.word, active.pace, run.first)
         for begin, end in taken:
+            self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
+            self._serve(outcome, channel, plan, cut_out(run, begin, end), now)
+
+    def _take_fetched(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Take what was asked for on behalf of others: it goes to them, and to programs here."""
+        numbers = listed(run)
+        waiting = channel.wants.take(numbers, True, now)
+        sifted = channel.window.sift(numbers, now)
+        self.counters.drop("old", sifted.old)
+        self.counters.drop("duplicate", sifted.duplicates)
+        channel.duplicates += sifted.duplicates
+        for begin, end in consecutive([(0, len(numbers))], numbers):
             piece = part(run.data, run.stride, begin, end)
-            self._sift(
-                outcome,
-                channel,
-                plan,
-                run._replace(data=piece, packets=end - begin, numbers=numbers[begin:end]),
-                now,
-            )
+            self._cache.add(channel.key, numbers[begin], end - begin, piece, run.stride, now)
+        for begin, end in sifted.fresh:
+            piece = part(run.data, run.stride, begin, end)
+            self._count(channel, piece, end - begin)
+            if plan.deliver:
+                self._deliver(outcome, channel, piece, run.stride, numbers[begin], end - begin, now)
+        for to, marks in waiting:
+            self._hand_on(outcome, channel, run, marks, to)
+
+    def _serve(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Send what has come to those who wait for it and do not get it as branches."""
+        for to, marks in channel.wants.take(listed(run), False, now):
+            if to not in plan.targets and to != plan.sender:
+                self._hand_on(outcome, channel, run, marks, to)
+
+    def _hand_on(
+        self, outcome: Outcome, channel: Announced, run: Run, marks: list[bool], to: Endpoint
+    ) -> None:
+        for begin, end in spans(marks):
+            piece = part(run.data, run.stride, begin, end)
+            outcome.transmits.append(Transmit(piece, run.stride, to))
+            self.counters.replayed += end - begin
 
     def _pass_on(
         self,
@@ -178,11 +220,7 @@ class Relay(Asking):
         if not targets and not plan.deliver:
             counters.dropped["no_members"] += count
             return
-        size = len(data)
-        counters.data_received += count
-        counters.bytes += size
-        channel.received += count
-        channel.octets += size
+        self._count(channel, data, count)
         if targets:
             transmits = outcome.transmits
             for to in targets:
@@ -191,10 +229,30 @@ class Relay(Asking):
             counters.data_forwarded += copies
             channel.forwarded += copies
         if plan.deliver:
-            outcome.deliveries.append(Delivery(data, stride, channel.group))
-            counters.delivered += count
-            channel.delivered += count
+            self._deliver(outcome, channel, data, stride, first, count, now)
         self._cache.add(channel.key, first, count, data, stride, now)
+
+    def _count(self, channel: Announced, data: Octets, packets: int) -> None:
+        size = len(data)
+        self.counters.data_received += packets
+        self.counters.bytes += size
+        channel.received += packets
+        channel.octets += size
+
+    def _deliver(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        data: Octets,
+        stride: int,
+        first: int,
+        count: int,
+        now: Instant,
+    ) -> None:
+        """Give consecutive packets to the programs."""
+        outcome.deliveries.append(Delivery(data, stride, channel.group))
+        self.counters.delivered += count
+        channel.delivered += count
 
     def _examine(
         self, outcome: Outcome, run: Run, channel: Channel | None, sender: Endpoint, now: Instant
@@ -337,6 +395,13 @@ def listed(run: Run) -> tuple[int, ...]:
     if run.numbers:
         return run.numbers
     return tuple(number & SEQUENCE_MASK for number in range(run.first, run.first + run.packets))
+
+
+def cut_out(run: Run, begin: int, end: int) -> Run:
+    """Take the segments from `begin` up to `end` of a run, without copying."""
+    numbers = listed(run)[begin:end]
+    piece = part(run.data, run.stride, begin, end)
+    return run._replace(data=piece, packets=end - begin, first=numbers[0], numbers=numbers)
 
 
 def consecutive(

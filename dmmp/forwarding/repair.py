@@ -140,8 +140,8 @@ class Gaps:
         asked = 0
         round_trip = 0.0
         for stretch in self.stretches:
-            begin = max(0, _signed(stretch.first - first))
-            end = min(count, _signed(stretch.first + stretch.count - first))
+            begin = max(0, signed(stretch.first - first))
+            end = min(count, signed(stretch.first + stretch.count - first))
             if begin >= end or not stretch.tries:
                 continue
             asked += end - begin
@@ -256,7 +256,7 @@ def bitmap_of(bits: int, length: int) -> bytes:
     return (bits << (-length % 8)).to_bytes(-(-length // 8), "big")
 
 
-def _signed(number: int) -> int:
+def signed(number: int) -> int:
     """Read a difference of serial numbers as one that may be negative."""
     number &= SEQUENCE_MASK
     return number - (SEQUENCE_MASK + 1) if number > SEQUENCE_MASK >> 1 else number
