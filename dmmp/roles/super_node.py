@@ -91,9 +91,10 @@ class SuperNode(MeshingRole):
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered: the source will send a Setup Request (slide 9)."""
-        if self.matched(message, sender) is None:
+        request = self.matched(message, sender)
+        if request is None:
             return
-        yield from self.note_registration(message, sender, now)
+        yield from self.note_registration(message, sender, request, now)
         if message.status == Status.SUCCESS and isinstance(self.state, Registering):
             self.state = Offering()
             yield from self.install(now)
@@ -124,6 +125,14 @@ class SuperNode(MeshingRole):
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
         self.standing.tree_version = message.tree_version
         self.mesh.add(message.sender, sender, now)
+        parent = self.parent()
+        if (
+            parent is not None
+            and parent.record.flags & HostFlag.SOURCE
+            and parent.record.host != message.source
+        ):
+            # The source before is gone, be it that this one answers at its address.
+            yield from self.lose_parent("another source", now)
         for member in message.members:
             yield from self.meet(member, now)
         if not self.alarms.is_set(Alarm.MESH):
@@ -320,6 +329,7 @@ class SuperNode(MeshingRole):
         **for_states(
             _WITH_ID,
             {
+                SubscriptionResponse: SeekingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
                 ProbeRequest: SeekingRole.on_probe,
                 ProbeResponse: SeekingRole.on_probe_response,

@@ -347,7 +347,7 @@ class UplinkRole(ParentRole):
         replacement = HostRecord() if parent is None else parent.record
         told = [child.endpoint for child in self.standing.children.confirmed.values()]
         told += [parent.endpoint] if parent is not None else []
-        told += [self.standing.rendezvous_point] if self.standing.host else []
+        told += self.standing.registrars()
         yield from self.say_goodbye(told, replacement, now)
 
     # What describes this host while it has, or seeks, a parent.
