@@ -150,12 +150,16 @@ class RegisteredSource(ParentRole):
     def take_back(self, host: HostId, now: Instant) -> Actions:
         """Invite a super node again that was dropped because it could not be reached."""
         record = self.former.pop(host)
-        if host in self.mesh.peers or host in self.invited:
+        if host not in self.mesh.peers:
+            yield from self.invite(record, now)
+
+    def invite(self, record: HostRecord, now: Instant) -> Actions:
+        """Send a Setup Request to one that has been a super node, unless one is under way."""
+        if record.host in self.invited or len(self.invited) >= self.parameters.super_nodes_most:
             return
-        if len(self.invited) < self.parameters.super_nodes_most:
-            self.invited[host] = record
-            request = self.standing.make(SetupRequest, sender=self.record(now))
-            yield self.standing.ask(request, record.endpoint, now)
+        self.invited[record.host] = record
+        request = self.standing.make(SetupRequest, sender=self.record(now))
+        yield self.standing.ask(request, record.endpoint, now)
 
     def is_settled(self, now: Instant) -> bool:
         """Tell whether the RP had time to name who was a super node before."""

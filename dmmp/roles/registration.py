@@ -142,11 +142,15 @@ class RegisteredRole(OverlayRole):
 
     def register_at(self, point: Point, now: Instant, refused: tuple[HostId, ...] = ()) -> Actions:
         """Register at one RP, or renew the registration there (-03 §6.1)."""
-        at = now + jittered(self.rng, self.register_period())
-        self.alarms.set(Alarm.REGISTER, at, point.endpoint)
+        self.renew_later(point, now)
         if self.standing.points.is_second_address(point) or (point.silent and self.is_asked(point)):
             return
         yield from self.approach(point, now, refused)
+
+    def renew_later(self, point: Point, now: Instant) -> None:
+        """Arm the next registration at one RP."""
+        at = now + jittered(self.rng, self.register_period())
+        self.alarms.set(Alarm.REGISTER, at, point.endpoint)
 
     def approach(self, point: Point, now: Instant, refused: tuple[HostId, ...] = ()) -> Actions:
         """Ask an RP whether it serves the session; one that does, to register this host."""
@@ -202,7 +206,9 @@ class RegisteredRole(OverlayRole):
         if is_new or isinstance(self.state, Registering):
             self.alarms.stop(Alarm.LOCATE, ANOTHER)
             for other in standing.points:
-                if other is not point and not self.is_asked(other):
+                if other is not point and self.is_asked(other):
+                    self.renew_later(other, now)
+                elif other is not point:
                     yield from self.register_at(other, now)
 
     def _adopt(self, message: PingRpResponse, point: Point, now: Instant) -> Actions:

@@ -54,9 +54,23 @@ class Session:
         if held is not None and brought in (NO_HOST, held):
             return held, False
         # A host that has an id keeps it: this RP has restarted, or another one gave it.
-        if brought and brought not in self.hosts and brought != self.me:
+        if not brought:
+            return self._new_id(), True
+        if brought not in self.hosts and brought != self.me:
             return brought, True
-        return (held, False) if held is not None else (self._new_id(), True)
+        spare = self._spare_id(instance)
+        return spare, spare != held
+
+    def _spare_id(self, instance: int) -> HostId:
+        # Two RPs of one index may count in step: what they would give next is in use as well. This
+        # id is the host's own, and they agree about it.
+        count = instance
+        while True:
+            count = count % ((1 << ID_BITS) - 1) + 1
+            host = HostId(self.index << ID_BITS | count)
+            holder = self.hosts.get(host)
+            if host != self.me and (holder is None or holder.instance == instance):
+                return host
 
     def _new_id(self) -> HostId:
         while True:

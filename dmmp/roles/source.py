@@ -234,7 +234,11 @@ class Source(RegisteredSource):
             return
         for host, peer in list(self.mesh.peers.items()):
             if peer.endpoint == sender and message.sender.host == host:
+                forgotten = peer.heard + self.parameters.hold_mesh <= now
                 peer.heard = now
+                if forgotten:
+                    # It lives and refreshes nothing here: it may have had another source.
+                    yield from self.invite(peer.record, now)
             elif peer.endpoint == sender:
                 yield from self.drop_super_node(host, now)
 

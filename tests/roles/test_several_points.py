@@ -116,6 +116,15 @@ def test_a_dead_first_rp_costs_less_than_a_second() -> None:
     assert stage.host.view(0.9).host == stage.gives[SECOND]
 
 
+def test_one_that_was_dead_from_the_beginning_is_registered_at_when_it_comes() -> None:
+    stage = Stage("source")
+    stage.alive.remove(FIRST)
+    stage.start(30.0)
+    stage.alive.add(FIRST)
+    stage.run(30.0 + 1.2 * PARAMETERS.refresh_rp_core)
+    assert stage.pings(FIRST)[0][1].source == stage.gives[SECOND]
+
+
 def test_one_that_dies_between_its_two_answers_costs_less_than_a_second() -> None:
     stage = Stage()
     answered = stage._answer

@@ -124,7 +124,8 @@ def test_every_rp_knows_every_host_by_the_same_id() -> None:
         for point in stage.points
     ]
     assert registered[0] == registered[1] == registered[2]
-    assert {node.view(20.0).hosts for node in stage.members} == {23}
+    stage.world.run_until(50.0)
+    assert {node.view(50.0).hosts for node in stage.members} == {23}
     stage.sound()
 
 
@@ -284,6 +285,13 @@ def test_two_sources_that_each_have_an_rp_leave_one() -> None:
     assert stage.source.view(60.0).state == "Rooted"
     assert other.view(60.0).state != "Rooted"
     assert stage.points[1].view(60.0).hosts == stage.points[0].view(60.0).hosts
+    # The super node that had gone over to the other one is fetched back.
+    bounds = stage.world.parameters
+    end = 12.0 + 2 * bounds.hold_mesh + 2 * bounds.refresh_mesh
+    stage.world.run_until(end)
+    assert [host.host for host in stage.source.view(end).mesh_children] == [
+        stage.relays[0].view(end).host
+    ]
 
 
 def test_two_rps_of_one_index_and_one_count_never_leave_two_hosts_with_one_id() -> None:
