@@ -114,14 +114,18 @@ class SuperNode(MeshingRole):
             SetupResponse, message, status=status, sender=self.record(now)
         )
         yield Send(answer, sender)
+        before = self.mesh.source()
         if known or by_source:
             self.mesh.add(message.sender, sender, now)
         if by_source:
-            yield from self.enter_mesh(message, sender, now)
+            anew = before is not None and before.record.host != message.source
+            yield from self.enter_mesh(message, sender, now, anew)
         elif not known:
             yield from self.ask_about(message.sender, now)
 
-    def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+    def enter_mesh(
+        self, message: SetupRequest, sender: Endpoint, now: Instant, anew: bool = False
+    ) -> Actions:
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
         self.standing.tree_version = message.tree_version
         self.mesh.add(message.sender, sender, now)
@@ -133,6 +137,9 @@ class SuperNode(MeshingRole):
         ):
             # The source before is gone, be it that this one answers at its address.
             yield from self.lose_parent("another source", now)
+        elif anew and isinstance(self.state, Asking):
+            # The search began when there was none, and would end in vain.
+            yield from self.seek(self.known_candidates(), now, previous=parent)
         for member in message.members:
             yield from self.meet(member, now)
         if not self.alarms.is_set(Alarm.MESH):
