@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from dmmp.actions import Action, Send
@@ -13,6 +14,7 @@ from dmmp.messages import (
     PingRpResponse,
     ProbeRequest,
     ProbeResponse,
+    RefreshResponse,
     SetupRequest,
     SetupResponse,
     StatusReport,
@@ -26,8 +28,22 @@ from dmmp.roles.end_host import EndHost
 from dmmp.roles.points import MAXIMUM_NAMED
 from dmmp.roles.standing import HostSetup
 from dmmp.types import SELF, Endpoint, HostId, Instant
-from tests.roles.mesh_stage import named, news, sleep
-from tests.roles.stage import ME, PARAMETERS, SESSION, answer, at, events, only, sends, super_node
+from tests.roles.mesh_stage import lost, named, news, sleep
+from tests.roles.stage import (
+    ME,
+    PARAMETERS,
+    SESSION,
+    SOURCE,
+    SOURCE_RECORD,
+    answer,
+    at,
+    body,
+    events,
+    only,
+    sends,
+    super_node,
+)
+from tests.roles.super_node_stage import in_mesh, refresh_from, setup_from
 
 FIRST, SECOND, THIRD = at(1), at(8), at(9)
 IDENTITY = {FIRST: 0x0000_0111, SECOND: 0x1000_0222, THIRD: 0x2000_0333}
@@ -422,6 +438,49 @@ def test_super_nodes_that_were_dropped_for_silent_are_invited_when_the_source_is
         if isinstance(a, Send) and a.to == at(3)
     }
     assert invited == {"SetupRequest"}
+
+
+def test_a_source_that_has_just_come_dismisses_no_super_node_that_it_does_not_know_yet() -> None:
+    stage = Stage("source").start()
+    refresh = refresh_from(5)
+    assert not sends(stage.host.receive(refresh, at(5), 1.0))
+    # Once the RPs had time to name it, it is none.
+    late = stage.host.receive(refresh_from(5, 6), at(5), 0.2 + PARAMETERS.refresh_rp_core)
+    assert body(late, RefreshResponse).status == Status.UNKNOWN_HOST
+
+
+def test_a_super_node_that_was_dropped_for_silent_is_taken_up_again_when_it_refreshes() -> None:
+    stage = changed()
+    say(stage, FIRST, 1)
+    list(stage.host.role.doubt(HostId(3), 2.0))  # type: ignore[attr-defined]
+    stage.run(3.9)
+    assert stage.host.view(3.9).super_nodes == ()
+    actions = stage.host.receive(refresh_from(3), at(3), 5.0)
+    assert body(actions, RefreshResponse).status == Status.SUCCESS
+    assert only(actions, SetupRequest).to == at(3)
+    # Not by its id alone.
+    thief = stage.host.receive(refresh_from(3), at(7), 5.1)
+    assert body(thief, RefreshResponse).status == Status.UNKNOWN_HOST
+
+
+def test_a_super_node_whose_source_started_anew_at_the_same_address_joins_the_new_one() -> None:
+    subject = in_mesh()
+    record = replace(SOURCE_RECORD, host=HostId(99))
+    actions = subject.receive(setup_from(record, 78), SOURCE, 5.0)
+    assert lost(actions) == ["another source"]
+    assert only(actions, JoinRequest).to == SOURCE
+    # The same source again disturbs nobody.
+    again = in_mesh()
+    assert not lost(again.receive(setup_from(SOURCE_RECORD, 78), SOURCE, 5.0))
+
+
+def test_a_super_node_that_searches_in_vain_asks_a_new_source_at_once() -> None:
+    subject = in_mesh()
+    list(subject.role.lose_parent("silent", 5.0))  # type: ignore[attr-defined]
+    subject.wake(30.0)
+    record = replace(SOURCE_RECORD, host=HostId(99), endpoint=at(55))
+    actions = subject.receive(setup_from(record, 78), at(55), 31.0)
+    assert at(55) in [send.to for send in sends(actions, JoinRequest)]
 
 
 def test_probes_are_no_news_of_an_rp() -> None:

@@ -199,7 +199,8 @@ def test_a_source_that_is_started_again_is_heard_from_its_first_packet_on(
     back = 22.5 + pause
     stage.world.at(22.5, lambda: stage.world.crash(stage.source))
     stage.world.at(back, lambda: stage.source_anew(stage.source))
-    stage.send(back + 8.0, back + 20.0)
+    # As soon as the super nodes can have their places again: until then nobody wants it.
+    stage.send(back + 0.6, back + 20.0)
     relays = [node.view(22.0).host for node in stage.relays]
     stage.world.run_until(back + 23.0)
     now = stage.world.now
