@@ -149,6 +149,8 @@ class RendezvousPoint(Role):
             session.by_endpoint.pop(known.endpoint, None)
         session.by_endpoint[sender] = host
         self._note_role(session, record, message, now)
+        if host == session.source:
+            yield from self._end_claim(session, sender)
         if is_new:
             yield Report(HostRegistered(host, sender, len(session.hosts)))
         yield Send(self._welcome(session, message, host, sender, now), sender)
@@ -194,18 +196,27 @@ class RendezvousPoint(Role):
 
         A source that was killed and comes back elsewhere need not wait for the hold time.
         """
-        holder = session.hosts[session.source]
-        if session.claim is not None and session.claim[1] != sender:
+        endpoint = session.hosts[session.source].endpoint
+        is_doubted = self.requests.is_open(ProbeRequest, endpoint)
+        if session.claim is not None and session.claim[1] != sender and is_doubted:
             yield Send(self._refusal(session, message, Status.DUPLICATE_SOURCE), sender)
             return
         session.claim = (message, sender)
-        if not self.requests.is_open(ProbeRequest, holder.endpoint):
+        if not is_doubted:
             probe = ProbeRequest(session=session.id, source=session.me, timestamp=0)
             send, sequence, again = self.requests.open(
-                probe, holder.endpoint, now, self.parameters.probe_tries
+                probe, endpoint, now, self.parameters.probe_tries
             )
             self.alarms.set(RpAlarm.RETRY, again, sequence)
             yield send
+
+    def _end_claim(self, session: Session, sender: Endpoint) -> Actions:
+        # A source has just registered, or renewed: there is nothing to doubt any more.
+        if session.claim is None:
+            return
+        (claim, claimant), session.claim = session.claim, None
+        if claimant != sender:
+            yield Send(self._refusal(session, claim, Status.DUPLICATE_SOURCE), claimant)
 
     def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
         """The first source lives, unless another host answers at its address."""

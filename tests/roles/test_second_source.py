@@ -6,7 +6,7 @@ from typing import Any
 
 from dmmp.actions import Action, Send
 from dmmp.events import HostExpired, Misconfigured
-from dmmp.messages import PingRpResponse, ProbeRequest, SubscriptionRequest
+from dmmp.messages import LeaveReport, PingRpResponse, ProbeRequest, SubscriptionRequest
 from dmmp.messages import SubscriptionResponse as Found
 from dmmp.messages.common import HostFlag, HostState, Status
 from dmmp.types import HostId
@@ -21,7 +21,7 @@ from tests.roles.rendezvous import (
     told,
     welcome,
 )
-from tests.roles.stage import PARAMETERS, at, body, events, only, sends
+from tests.roles.stage import PARAMETERS, SESSION, at, body, events, only, sends
 
 SOURCE_FLAGS: dict[str, Any] = {"flags": HostFlag.SOURCE, "out_degree": 8}
 
@@ -81,6 +81,27 @@ def test_a_first_source_that_lives_keeps_everything() -> None:
     assert welcome(second_source(rp, 3, first)).status == Status.DUPLICATE_SOURCE
     assert not events(sweep(rp, 10.0), HostExpired)
     assert welcome(ping(rp, 2, 10.0, host=first, **SOURCE_FLAGS)).host == first
+
+
+def test_a_renewal_of_the_first_is_as_good_as_an_answer_to_the_probe() -> None:
+    rp = rendezvous_point()
+    first = add_source(rp)
+    ping(rp, 3, 1.0, **SOURCE_FLAGS)
+    actions = ping(rp, 2, 1.5, host=first, **SOURCE_FLAGS)
+    assert [found.status for found in answered(actions, 3)] == [Status.DUPLICATE_SOURCE]
+    assert not events(sweep(rp, 10.0), HostExpired)
+
+
+def test_when_the_first_leaves_meanwhile_the_second_is_taken_and_stays() -> None:
+    rp = rendezvous_point()
+    first = add_source(rp)
+    ping(rp, 3, 1.0, **SOURCE_FLAGS)
+    rp.receive(LeaveReport(session=SESSION, source=first), at(2), 1.1)
+    taken = welcome(ping(rp, 3, 1.25, **SOURCE_FLAGS))
+    assert taken.status == Status.SUCCESS
+    # The probe of the first, which nobody answers, costs the second nothing.
+    assert not events(sweep(rp, 10.0), HostExpired)
+    assert welcome(ping(rp, 3, 10.0, host=taken.host, **SOURCE_FLAGS)).host == taken.host
 
 
 def test_a_stranger_cannot_answer_for_the_first_source() -> None:
