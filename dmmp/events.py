@@ -162,6 +162,16 @@ class Refused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Misconfigured(Event):
+    """Something works only by luck until somebody corrects it."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"check the configuration: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
 class Left(Event):
     """This host has left the session in good order (slide 20)."""
 

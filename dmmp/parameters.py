@@ -58,6 +58,8 @@ class Parameters:
     refresh_rp_core: float = 4.0  # Decision 21: of the source and super nodes
     hold_rp: float = 70.0  # Decision 21
     claim_after: float = 3.0  # Decision 22: an orphaned successor without the source claims
+    rp_spacing: float = 0.5  # Decision 21: an RP that says nothing so long is not waited for
+    silent_rp_tries: int = 2  # Decision 21: what a silent RP hears with each renewal
     delay_weight: float = 0.1  # Decision 12: EWMA of round trips
     previous_parent_hold: float = 2.0  # Decision 16: make before break within a cluster
 

@@ -51,6 +51,7 @@ from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Claim, Handover, for_states, ignored
 from dmmp.roles.leaving import LEAVING, LeavingRole
 from dmmp.roles.role import Actions
+from dmmp.roles.seeking import MAXIMUM_ASKED
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
@@ -78,14 +79,16 @@ class ClusterMember(LeavingRole):
         super().__init__(standing)
         self.refused: tuple[HostId, ...] = ()
         self.lost: tuple[HostId, ...] = ()
+        self.empty_handed = False
 
     # Bootstrap.
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Learn identity and candidates; without a place, probe them (-03 §6.1)."""
-        if self.matched(message, sender) is None:
+        request = self.matched(message, sender)
+        if request is None:
             return
-        yield from self.note_registration(message, sender, now)
+        yield from self.note_registration(message, sender, request, now)
         if message.status != Status.SUCCESS or not isinstance(self.state, (Registering, Waiting)):
             return
         yield from self.install(now)
@@ -106,9 +109,10 @@ class ClusterMember(LeavingRole):
             )
             self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)
             yield from self.on_probes_alarm(None, now)
-        else:
-            # Another RP may know super nodes that this one does not (Decision 21).
-            self.next_rp(sender)
+        elif not self.empty_handed:
+            # Another RP may know super nodes that this one does not (Decision 21): its answer
+            # counts too, but the search has failed once only.
+            self.empty_handed = True
             yield from self.search_failed(parent, now)
 
     def on_probes_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -175,6 +179,11 @@ class ClusterMember(LeavingRole):
         """No place: try again later; after a few rounds offer oneself to the RP (slide 16)."""
         state = self.state
         if isinstance(state, Asking):
+            more = self.named_elsewhere(state)
+            if more:
+                self.state = replace(state, candidates=more)
+                yield from self.ask_next(now)
+                return
             asked = {c.host for c in self.standing.super_nodes if c.endpoint in state.tried}
             self.refused = tuple(sorted(asked | set(self.lost)))
         self.state = Waiting(previous)
@@ -187,14 +196,30 @@ class ClusterMember(LeavingRole):
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
         if self.failures >= self.parameters.offer_after:
             offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
-            request = self.standing.make(SourceRequest, host=offer)
-            yield self.standing.ask(request, self.standing.rendezvous_point, now, tries=2)
+            for point in self.standing.points.answering():
+                request = self.standing.make(SourceRequest, host=offer)
+                yield self.standing.ask(request, point.endpoint, now, tries=2)
+
+    def named_elsewhere(self, state: Asking) -> tuple[Candidate, ...]:
+        """List the super nodes that other RPs named and nobody has asked yet (Decision 21)."""
+        if len(state.tried) >= MAXIMUM_ASKED or len(self.standing.points.answering()) < 2:
+            return ()
+        parent = self.parent()
+        beside = {self.standing.host, *self.lost, *((parent.record.host,) if parent else ())}
+        return tuple(
+            candidate
+            for candidate in self.known_candidates()
+            if candidate.record.endpoint not in state.tried
+            and candidate.record.host not in beside
+            and candidate.record.endpoint.port
+        )
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
         """Ask the RP for candidates again (-03 §6.1); while it is silent, those known before."""
         if isinstance(self.state, Waiting):
             pause = self.parameters.retry_bootstrap_most
             self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+            self.empty_handed = False
             yield from self.register(now, self.refused)
             if self.standing.rendezvous_silent and self.standing.super_nodes:
                 yield from self.seek(self.known_candidates(), now, previous=self.state.previous)
@@ -260,7 +285,7 @@ class ClusterMember(LeavingRole):
             )
             return
         self._stop_seeking()
-        yield from self.give_back()
+        yield from self.give_back(now)
         yield Become("super-node", Handover(self.standing, message, sender, self.parent()))
 
     def take_over(self, parent: Parent | None, now: Instant) -> Actions:
@@ -364,6 +389,7 @@ class ClusterMember(LeavingRole):
         **for_states(
             _WITH_ID,
             {
+                SubscriptionResponse: LeavingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
                 ProbeRequest: LeavingRole.on_probe,

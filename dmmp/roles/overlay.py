@@ -40,7 +40,7 @@ from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions, Input, Role
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving
-from dmmp.roles.view import View
+from dmmp.roles.view import PointView, View
 from dmmp.types import Endpoint, HostId, Instant
 
 
@@ -225,6 +225,10 @@ class OverlayRole(Role, ABC):
             subtree_groups=tuple(standing.subtree_wants().values()),
             tree_version=standing.tree_version,
             hosts=standing.hosts,
+            points=tuple(
+                PointView(point.endpoint, not point.silent, point.registered, point.hosts)
+                for point in standing.points
+            ),
             tables=(
                 ("children", len(children)),
                 ("reservations", len(children.reserved)),

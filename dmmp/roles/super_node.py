@@ -94,9 +94,10 @@ class SuperNode(MeshingRole):
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered: the source will send a Setup Request (slide 9)."""
-        if self.matched(message, sender) is None:
+        request = self.matched(message, sender)
+        if request is None:
             return
-        yield from self.note_registration(message, sender, now)
+        yield from self.note_registration(message, sender, request, now)
         if message.status == Status.SUCCESS and isinstance(self.state, Registering):
             self.state = Offering()
             yield from self.install(now)
@@ -116,18 +117,33 @@ class SuperNode(MeshingRole):
             SetupResponse, message, status=status, sender=self.record(now)
         )
         yield Send(answer, sender)
+        before = self.mesh.source()
         if known or by_source:
             self.mesh.add(message.sender, sender, now)
         if by_source:
-            yield from self.enter_mesh(message, sender, now)
+            anew = before is not None and before.record.host != message.source
+            yield from self.enter_mesh(message, sender, now, anew)
         elif not known:
             yield from self.ask_about(message.sender, now)
 
-    def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+    def enter_mesh(
+        self, message: SetupRequest, sender: Endpoint, now: Instant, anew: bool = False
+    ) -> Actions:
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
         self.standing.tree_version = message.tree_version
         self.has_claimed = False
         self.mesh.add(message.sender, sender, now)
+        parent = self.parent()
+        if (
+            parent is not None
+            and parent.record.flags & HostFlag.SOURCE
+            and parent.record.host != message.source
+        ):
+            # The source before is gone, be it that this one answers at its address.
+            yield from self.lose_parent("another source", now)
+        elif anew and isinstance(self.state, Asking):
+            # The search began when there was none, and would end in vain.
+            yield from self.seek(self.known_candidates(), now, previous=parent)
         for member in message.members:
             yield from self.meet(member, now)
         if not self.alarms.is_set(Alarm.MESH):
@@ -385,6 +401,7 @@ class SuperNode(MeshingRole):
         **for_states(
             _WITH_ID,
             {
+                SubscriptionResponse: LeavingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
                 ProbeRequest: LeavingRole.on_probe,
                 ProbeResponse: LeavingRole.on_probe_response,
