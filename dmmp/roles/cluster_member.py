@@ -20,10 +20,13 @@ from dmmp.actions import Become, Report, Send
 from dmmp.alarms import jittered
 from dmmp.events import Waiting as WaitingReport
 from dmmp.messages import (
+    BreakConfirm,
     BreakRequest,
+    BreakResponse,
     ClusterRequest,
     ClusterResponse,
     DataRequest,
+    JoinNotification,
     JoinRequest,
     JoinResponse,
     LeaveReport,
@@ -32,6 +35,8 @@ from dmmp.messages import (
     PingRpResponse,
     ProbeRequest,
     ProbeResponse,
+    PromotionAck,
+    PromotionConfirm,
     PromotionRequest,
     RefreshRequest,
     RefreshResponse,
@@ -49,8 +54,8 @@ from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
+from dmmp.roles.improving import ImprovingRole
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
@@ -69,7 +74,7 @@ from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class ClusterMember(SeekingRole):
+class ClusterMember(ImprovingRole):
     """See the module's docstring."""
 
     NAME = "member"
@@ -215,6 +220,7 @@ class ClusterMember(SeekingRole):
     def on_joined(self, now: Instant) -> Actions:
         """A parent has confirmed: the next search starts afresh."""
         self.lost = self.refused = ()
+        self.compare_later(now)
         yield from ()
 
     # A super node from now on.
@@ -283,72 +289,80 @@ class ClusterMember(SeekingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: SeekingRole.on_rp_silent,
-        PingRpRequest: SeekingRole.on_rp_silent,
-        JoinRequest: SeekingRole.on_join_unanswered,
-        ClusterRequest: SeekingRole.on_join_unanswered,
-        RefreshRequest: SeekingRole.on_refresh_unanswered,
-        ProbeRequest: SeekingRole.on_probe_unanswered,
+        SubscriptionRequest: ImprovingRole.on_rp_silent,
+        PingRpRequest: ImprovingRole.on_rp_silent,
+        JoinRequest: ImprovingRole.on_join_unanswered,
+        ClusterRequest: ImprovingRole.on_join_unanswered,
+        RefreshRequest: ImprovingRole.on_refresh_unanswered,
+        ProbeRequest: ImprovingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: SeekingRole.on_retry,
-        Alarm.LOCATE: SeekingRole.on_locate_alarm,
-        Alarm.REGISTER: SeekingRole.on_register_alarm,
-        Alarm.SWEEP: SeekingRole.on_sweep,
+        Alarm.RETRY: ImprovingRole.on_retry,
+        Alarm.LOCATE: ImprovingRole.on_locate_alarm,
+        Alarm.REGISTER: ImprovingRole.on_register_alarm,
+        Alarm.SWEEP: ImprovingRole.on_sweep,
         Alarm.PROBES: on_probes_alarm,
         Alarm.PROBES_DONE: on_probes_done,
-        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
+        Alarm.OFFERS_DONE: ImprovingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
-        Alarm.ROOM: SeekingRole.on_room_alarm,
-        Alarm.RETIRE: SeekingRole.on_retire,
-        Alarm.LEAVE: SeekingRole.on_leave_alarm,
+        Alarm.REFRESH: ImprovingRole.on_refresh_alarm,
+        Alarm.ROOM: ImprovingRole.on_room_alarm,
+        Alarm.RETIRE: ImprovingRole.on_retire,
+        Alarm.IMPROVE: ImprovingRole.on_improve_alarm,
+        Alarm.PROMOTION: ImprovingRole.on_promotion_alarm,
+        Alarm.LEAVE: ImprovingRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): SeekingRole.on_start,
-        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
+        (Idle, Start): ImprovingRole.on_start,
+        (Locating, SubscriptionResponse): ImprovingRole.on_subscription,
         (Probing, ProbeResponse): on_probed,
-        (Asking, JoinResponse): SeekingRole.on_offer,
-        (Asking, ClusterResponse): SeekingRole.on_offer,
-        (Confirming, RefreshResponse): SeekingRole.on_confirmed,
+        (Asking, JoinResponse): ImprovingRole.on_offer,
+        (Asking, ClusterResponse): ImprovingRole.on_offer,
+        (Confirming, RefreshResponse): ImprovingRole.on_confirmed,
+        (Joined, PromotionAck): ImprovingRole.on_promotion_ack,
+        (Joined, BreakResponse): ImprovingRole.on_break_response,
+        (Joined, JoinResponse): ImprovingRole.on_place_answer,
+        (Joined, JoinNotification): ImprovingRole.on_join_notification,
         **for_states(
             (Probing, Asking, Joined, Waiting),
             {
-                RefreshResponse: SeekingRole.on_refresh_response,
-                Silence: SeekingRole.on_silence,
+                RefreshResponse: ImprovingRole.on_refresh_response,
+                Silence: ImprovingRole.on_silence,
             },
         ),
-        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
+        **for_states(_ALIVE, {Stop: ImprovingRole.on_stop, Subscribe: ImprovingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),
-            {ProbeResponse: SeekingRole.on_probe_response},
+            {ProbeResponse: ImprovingRole.on_probe_response},
         ),
         **for_states(
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
-                ProbeRequest: SeekingRole.on_probe,
-                StatusReport: SeekingRole.on_status_report,
-                JoinRequest: SeekingRole.on_join_request,
-                RefreshRequest: SeekingRole.on_refresh,
-                LeaveReport: SeekingRole.on_leave_report,
-                LeaveResponse: SeekingRole.on_leave_response,
-                DataRequest: SeekingRole.on_data_request,
+                ProbeRequest: ImprovingRole.on_probe,
+                StatusReport: ImprovingRole.on_status_report,
+                JoinRequest: ImprovingRole.on_join_request,
+                RefreshRequest: ImprovingRole.on_refresh,
+                LeaveReport: ImprovingRole.on_leave_report,
+                LeaveResponse: ImprovingRole.on_leave_response,
+                DataRequest: ImprovingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: SeekingRole.on_promotion_request,
-                BreakRequest: SeekingRole.on_break_request,
-                Unreachable: SeekingRole.on_unreachable,
+                PromotionRequest: ImprovingRole.on_climb_request,
+                PromotionConfirm: ImprovingRole.on_promotion_confirm,
+                BreakRequest: ImprovingRole.on_exchange_request,
+                BreakConfirm: ImprovingRole.on_break_confirm,
+                Unreachable: ImprovingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
-        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
-        (Leaving, ProbeRequest): SeekingRole.on_probe,
+        (Leaving, LeaveResponse): ImprovingRole.on_leave_response,
+        (Leaving, LeaveReport): ImprovingRole.on_child_leaves,
+        (Leaving, ProbeRequest): ImprovingRole.on_probe,
     }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)

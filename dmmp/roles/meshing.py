@@ -32,11 +32,11 @@ from dmmp.messages.common import (
 )
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
+from dmmp.roles.exchanging import ExchangingRole
 from dmmp.roles.handover import Demotion
 from dmmp.roles.mesh import Mesh
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Confirming,
@@ -47,7 +47,7 @@ from dmmp.roles.states import (
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class MeshingRole(SeekingRole):
+class MeshingRole(ExchangingRole):
     """A role that takes part in the mesh; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import ClassVar
 
-from dmmp.actions import Action, ForwardingEntry, Install, Report, Send, Withdraw
+from dmmp.actions import Action, Branch, ForwardingEntry, Install, Report, Send, Withdraw
 from dmmp.events import Left, PeerViolation
 from dmmp.interest import Interest, union
 from dmmp.messages import (
@@ -175,7 +175,7 @@ class OverlayRole(Role, ABC):
             session=self.standing.session,
             tree_version=self.standing.tree_version,
             upstream=self.upstream(),
-            downstream=self.standing.children.branches(),
+            downstream=self.branches(),
             deliver=self.delivers(),
         )
         if entry != self._installed and self.standing.host:
@@ -260,6 +260,10 @@ class OverlayRole(Role, ABC):
     @abstractmethod
     def upstream(self) -> tuple[Endpoint, ...]:
         """Return where data may come from."""
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return where data goes to: the children."""
+        return self.standing.children.branches()
 
     def delivers(self) -> tuple[Interest, ...]:
         """Return what this host's programs want, in canonical order."""

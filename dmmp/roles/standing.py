@@ -50,6 +50,8 @@ class Alarm(Enum):
     CHOOSE = "When to choose super nodes (slide 9)."
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
+    IMPROVE = "When to compare oneself with the parent (-03 §6.8)."
+    PROMOTION = "When to give up a promotion that is under way (-03 §6.8)."
     LEAVE = "When to go, answered or not (slide 20)."
 
 
@@ -85,6 +87,7 @@ class Standing:
         self.rendezvous_silent = False
         self.hosts = 0
         self.super_nodes: tuple[HostRecord, ...] = ()
+        self.calm_until: Instant = 0.0
 
     def make(self, cls: type[M], **fields: FieldValue) -> M:
         """Make a message of this host in its session."""

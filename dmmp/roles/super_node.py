@@ -20,6 +20,7 @@ from dmmp.alarms import jittered
 from dmmp.events import Promoted
 from dmmp.events import Waiting as WaitingReport
 from dmmp.messages import (
+    BreakConfirm,
     BreakRequest,
     ClusterRequest,
     ClusterResponse,
@@ -59,7 +60,6 @@ from dmmp.roles.handover import Handover, for_states, ignored
 from dmmp.roles.mesh import Peer
 from dmmp.roles.meshing import MeshingRole
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
@@ -278,27 +278,28 @@ class SuperNode(MeshingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: SeekingRole.on_rp_silent,
-        PingRpRequest: SeekingRole.on_rp_silent,
-        JoinRequest: SeekingRole.on_join_unanswered,
+        SubscriptionRequest: MeshingRole.on_rp_silent,
+        PingRpRequest: MeshingRole.on_rp_silent,
+        JoinRequest: MeshingRole.on_join_unanswered,
         RefreshRequest: MeshingRole.on_refresh_given_up,
-        ProbeRequest: SeekingRole.on_probe_unanswered,
+        ProbeRequest: MeshingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: SeekingRole.on_retry,
-        Alarm.LOCATE: SeekingRole.on_locate_alarm,
-        Alarm.REGISTER: SeekingRole.on_register_alarm,
-        Alarm.SWEEP: SeekingRole.on_sweep,
-        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
+        Alarm.RETRY: MeshingRole.on_retry,
+        Alarm.LOCATE: MeshingRole.on_locate_alarm,
+        Alarm.REGISTER: MeshingRole.on_register_alarm,
+        Alarm.SWEEP: MeshingRole.on_sweep,
+        Alarm.OFFERS_DONE: MeshingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.REFRESH: MeshingRole.on_refresh_alarm,
         Alarm.ROOM: on_room_alarm,
-        Alarm.RETIRE: SeekingRole.on_retire,
+        Alarm.RETIRE: MeshingRole.on_retire,
         Alarm.ADMIT: on_admit,
         Alarm.MESH: MeshingRole.on_mesh_alarm,
         Alarm.REBUILD: MeshingRole.on_rebuild,
-        Alarm.LEAVE: SeekingRole.on_leave_alarm,
+        Alarm.PROMOTION: MeshingRole.on_promotion_alarm,
+        Alarm.LEAVE: MeshingRole.on_leave_alarm,
     }
 
     _IN_MESH = (Asking, Confirming, Joined, Waiting)
@@ -306,14 +307,14 @@ class SuperNode(MeshingRole):
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): SeekingRole.on_start,
-        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
-        (Asking, JoinResponse): SeekingRole.on_offer,
-        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
+        (Idle, Start): MeshingRole.on_start,
+        (Locating, SubscriptionResponse): MeshingRole.on_subscription,
+        (Asking, JoinResponse): MeshingRole.on_offer,
+        **for_states(_ALIVE, {Stop: MeshingRole.on_stop, Subscribe: MeshingRole.on_subscribe}),
         **for_states(
             _IN_MESH,
             {
-                Silence: SeekingRole.on_silence,
+                Silence: MeshingRole.on_silence,
                 ClusterRequest: on_cluster_request,
             },
         ),
@@ -321,26 +322,27 @@ class SuperNode(MeshingRole):
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
-                ProbeRequest: SeekingRole.on_probe,
-                ProbeResponse: SeekingRole.on_probe_response,
+                ProbeRequest: MeshingRole.on_probe,
+                ProbeResponse: MeshingRole.on_probe_response,
                 RefreshResponse: MeshingRole.on_refresh_answer,
                 SetupResponse: MeshingRole.on_setup_response,
                 StatusReport: MeshingRole.on_mesh_status,
                 StatusResponse: MeshingRole.on_status_response,
-                JoinRequest: SeekingRole.on_join_request,
-                RefreshRequest: SeekingRole.on_refresh,
-                LeaveReport: SeekingRole.on_leave_report,
-                LeaveResponse: SeekingRole.on_leave_response,
-                DataRequest: SeekingRole.on_data_request,
+                JoinRequest: MeshingRole.on_join_request,
+                RefreshRequest: MeshingRole.on_refresh,
+                LeaveReport: MeshingRole.on_leave_report,
+                LeaveResponse: MeshingRole.on_leave_response,
+                DataRequest: MeshingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: SeekingRole.on_promotion_request,
-                BreakRequest: SeekingRole.on_break_request,
-                Unreachable: SeekingRole.on_unreachable,
+                PromotionRequest: MeshingRole.on_promotion_request,
+                BreakRequest: MeshingRole.on_exchange_request,
+                BreakConfirm: MeshingRole.on_break_confirm,
+                Unreachable: MeshingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
-        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
-        (Leaving, ProbeRequest): SeekingRole.on_probe,
+        (Leaving, LeaveResponse): MeshingRole.on_leave_response,
+        (Leaving, LeaveReport): MeshingRole.on_child_leaves,
+        (Leaving, ProbeRequest): MeshingRole.on_probe,
     }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)
