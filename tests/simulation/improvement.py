@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dmmp.events import Event, PlaceTaken
-from dmmp.messages import Message, PromotionRequest
+from dmmp.messages import (
+    BreakResponse,
+    Message,
+    PromotionAck,
+    PromotionConfirm,
+    PromotionRequest,
+)
+from dmmp.messages.common import Status
 from dmmp.parameters import Parameters
 from dmmp.sim.node import Node
 from dmmp.sim.scenario import add_end_host, add_rendezvous_point
@@ -20,6 +27,7 @@ QUICK = replace(Parameters(), promotion_look=12.0, promotion_uptime=1.0)
 
 RATE = 50
 """Packets a second."""
+
 
 class Promotions(Trace):
     """Notes who took whose place, and when."""
@@ -46,6 +54,8 @@ class Stage(World):
         self.act: Callable[[int], bool] = lambda number: True
         """Called with the number of a message before it goes out; tells whether it does."""
         self.begun: float | None = None
+        self.agreed: dict[str, list[float]] = {}
+        """When each host agreed to its part in a promotion, whatever the part."""
 
     def send(self, node: Node, message: Message, to: Endpoint) -> None:
         """Send a control message, if it is let through."""
@@ -54,10 +64,19 @@ class Stage(World):
         if self.begun is not None:
             receiver = self.node_at(to)
             name = "?" if receiver is None else receiver.name
+            self._note_part(node.name, name, message)
             self.said.append((node.name, name, type(message).__name__))
             if not self.act(len(self.said) - 1):
                 return
         super().send(node, message, to)
+
+    def _note_part(self, sender: str, receiver: str, message: Message) -> None:
+        if getattr(message, "status", Status.REFUSED) != Status.SUCCESS:
+            return
+        if isinstance(message, BreakResponse | PromotionAck | PromotionConfirm):
+            self.agreed.setdefault(sender, []).append(self.now)
+        if isinstance(message, PromotionAck):
+            self.agreed.setdefault(receiver, []).append(self.now)
 
     def parent(self, name: str) -> str:
         """Name the parent of a host."""
@@ -79,7 +98,7 @@ def build(full: bool = False) -> Stage:
     hosts |= {"p": ("member", 3), "x": ("member", 6)}
     hosts |= {"y": ("member", 1), "y2": ("member", 0), "c": ("member", 0)}
     if full:
-        hosts |= {name: ("member", 0) for name in ("c2", "c3", "c4")}
+        hosts |= dict.fromkeys(("c2", "c3", "c4"), ("member", 0))
     for name, (kind, degree) in hosts.items():
         node = add_end_host(world, name, kind, degree, (point.endpoint,))
         world.start(node)
@@ -89,11 +108,11 @@ def build(full: bool = False) -> Stage:
     return world
 
 
-def play(world: Stage, seconds: float) -> Stage:
-    """Let packets flow at `RATE` from now on, so long, and look at the result strictly."""
+def play(world: Stage, seconds: float, rate: int = RATE) -> Stage:
+    """Let packets flow from now on, so long."""
     source = world.node("source")
     begin = world.now
-    for number in range(int(seconds * RATE)):
-        world.at(begin + number / RATE, lambda: world.originate(source))
+    for number in range(int(seconds * rate)):
+        world.at(begin + number / rate, lambda: world.originate(source))
     world.run_until(begin + seconds + 2.0)
     return world
