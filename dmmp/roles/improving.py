@@ -103,7 +103,7 @@ class ImprovingRole(YieldingRole):
     def known(self, now: Instant) -> HostRecord:
         """Describe this host as its parent may know it: from a Refresh ago."""
         record = self.record(now)
-        age = int(2 * self.parameters.refresh_cluster)
+        age = int(1.5 * self.parameters.refresh_cluster)
         return replace(record, uptime=max(0, record.uptime - age))
 
     def on_promotion_ack(self, message: PromotionAck, sender: Endpoint, now: Instant) -> Actions:

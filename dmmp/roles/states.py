@@ -58,12 +58,16 @@ class Climbing:
 
 @dataclass(frozen=True, slots=True)
 class Yielding:
-    """P: gives its place at G to X; `offer` is its own place below X, once it is taken up."""
+    """P: gives its place at G to X; `offer` is its own place below X, once it is taken up.
+
+    `doubted`: the flow stopped meanwhile, so that X may have got the place and died.
+    """
 
     applicant: HostRecord
     request: PromotionRequest
     grandparent: Endpoint
     agreed: bool = False
+    doubted: bool = False
     offer: Offer | None = None
 
 

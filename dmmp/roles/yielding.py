@@ -228,10 +228,15 @@ class YieldingRole(ExchangingRole):
         yield from super().seek(candidates, now, building, previous)
 
     def on_silence(self, message: Silence, sender: Endpoint, now: Instant) -> Actions:
-        """The flow stopped; at P perhaps because X got the place and died: G's answer tells."""
+        """The flow stopped; at P perhaps because X got the place and died: wait less for it."""
         part = self.part
-        if isinstance(part, Yielding) and self.is_yielding_to(part.applicant.endpoint):
-            yield from self.on_promotion_alarm(None, now)
+        if (
+            isinstance(part, Yielding)
+            and not part.doubted
+            and self.is_yielding_to(part.applicant.endpoint)
+        ):
+            # Time for what X says to be lost once and said again.
+            self.take_part(replace(part, doubted=True), self.parameters.join_wait, now)
         yield from super().on_silence(message, sender, now)
 
     def on_refresh_response(

@@ -223,10 +223,12 @@ def test_a_refusal_by_the_grandparent_waits_for_step_seven() -> None:
 
 def test_nor_does_it_wait_for_ever() -> None:
     member, _ = agreed()
-    again = member.receive(Silence(NOW), SELF, NOW + 1.0)
+    member.receive(Silence(NOW), SELF, NOW + 0.5)
+    member.receive(Silence(NOW), SELF, NOW + 1.0)
+    again = member.wake(NOW + 0.5 + PARAMETERS.join_wait)
     renewal = next(s for s in sends(again, RefreshRequest) if s.to == at(3))
     no = answer(renewal, RefreshResponse, 3, status=Status.FULL, sender=super_node(3))
-    member.receive(no, at(3), NOW + 1.0)
+    member.receive(no, at(3), NOW + 2.0)
     assert not isinstance(member.role.state, Joined)
     member, _ = agreed()
     assert at(3) in [s.to for s in sends(member.wake(NOW + 5.0), RefreshRequest)]
