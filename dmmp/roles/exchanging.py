@@ -143,8 +143,8 @@ class ExchangingRole(SeekingRole):
         """Step 8: P has left, and gets the same in return; or this is G's, in return."""
         part = self.part
         if isinstance(part, Exchanging) and (part.child, part.endpoint) == (message.source, sender):
-            yield Send(self.standing.make(BreakConfirm), sender)
+            yield Send(self.standing.answer(BreakConfirm, message), sender)
             self.end_part(now)
             yield from self.drop_child(part.child, "left", now)
-        else:
+        elif self.standing.requests.is_waiting(message.sequence):
             self.standing.requests.close_all_to(sender, BreakConfirm)

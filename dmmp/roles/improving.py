@@ -196,28 +196,30 @@ class ImprovingRole(YieldingRole):
             if self.is_yielding_to(sender):
                 yield from self.descend(part, state, now)
         elif state.parent.endpoint == sender:
-            yield from self.follow(message.parent, state.parent, now)
+            yield from self.follow(message, state.parent, now)
         elif state.retiring == sender and message.parent.host == state.parent.record.host:
-            yield Send(self.standing.make(PromotionConfirm), sender)
+            yield Send(self.standing.answer(PromotionConfirm, message), sender)
 
-    def follow(self, target: HostRecord, parent: Parent, now: Instant) -> Actions:
+    def follow(self, message: JoinNotification, parent: Parent, now: Instant) -> Actions:
         """Step 10: ask where the parent sends this host; stay, if it is not free to go."""
         if isinstance(self.part, Following):
             return
+        target = message.parent
         usable = target.endpoint.port and target.host not in (0, self.standing.host)
         if not usable or not self.is_calm(now) or target.host in self.standing.children.confirmed:
-            refusal = self.standing.make(PromotionConfirm, status=Status.REFUSED)
+            refusal = self.standing.answer(PromotionConfirm, message, status=Status.REFUSED)
             yield Send(refusal, parent.endpoint)
             return
         join = self.standing.make(JoinRequest, applicant=self.record(now), passes=0)
         send = self.standing.ask(join, target.endpoint, now, self.parameters.join_tries)
-        part = Following(target, parent.endpoint, send.message.sequence)
+        part = Following(message, parent.endpoint, send.message.sequence)
         self.take_part(part, self.parameters.promotion_hold, now)
         yield send
 
     def step_twelve(self, part: Following, status: Status) -> Send:
         """Tell P where this host is now."""
-        return Send(self.standing.make(PromotionConfirm, status=status), part.former)
+        confirm = self.standing.answer(PromotionConfirm, part.told, status=status)
+        return Send(confirm, part.former)
 
     def on_confirmed(self, message: RefreshResponse, sender: Endpoint, now: Instant) -> Actions:
         """A place is confirmed; if it was taken up in a promotion, go on with that."""

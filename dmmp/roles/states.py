@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dmmp.messages import PromotionRequest
+from dmmp.messages import JoinNotification, PromotionRequest
 from dmmp.messages.common import HostRecord
 from dmmp.policies.parents import Candidate
 from dmmp.roles.relatives import Child
@@ -84,9 +84,9 @@ class Exchanging:
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Y: goes from P to X if that has room."""
+    """Y: goes from P, which told it to, to X if that has room."""
 
-    parent: HostRecord
+    told: JoinNotification
     former: Endpoint
     asked: int
     agreed: bool = True

@@ -183,7 +183,8 @@ class YieldingRole(ExchangingRole):
         self, message: PromotionConfirm, sender: Endpoint, now: Instant
     ) -> Actions:
         """Step 12 is here: Y has heard where to go, and went or not."""
-        self.standing.requests.close_all_to(sender, JoinNotification)
+        if self.standing.requests.is_waiting(message.sequence):
+            self.standing.requests.close_all_to(sender, JoinNotification)
         yield from ()
 
     # What it changes in the rest of the role.
