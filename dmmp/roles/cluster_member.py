@@ -6,8 +6,9 @@ there; later a Join Request, which a full super node passes down; among several 
 depth wins, then the longest uptime. The first Refresh confirms the place. From then on it refreshes
 its parent, feeds its own children, and when the parent dies it seeks another: the backups first,
 then super nodes it knows, then the RP again. If it can feed many more than its parent, it takes the
-parent's place after a while (-03 §6.8; see `improving`). Where it finds no place at all it offers itself to the
-RP as a super node; when the source sends it a Setup Request it becomes one, children and all.
+parent's place after a while (-03 §6.8; see `improving`). Where it finds no place at all it offers
+itself to the RP as a super node; when the source sends it a Setup Request it becomes one, children
+and all.
 """
 
 from __future__ import annotations
