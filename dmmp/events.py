@@ -56,6 +56,16 @@ class ParentLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceTaken(Event):
+    """This host has taken the place of its parent, which is its child now (-03 §6.8)."""
+
+    child: HostId
+
+    def __str__(self) -> str:
+        return f"took the place of {self.child:08x}, which has the smaller capacity"
+
+
+@dataclass(frozen=True, slots=True)
 class ChildAdded(Event):
     """A child confirmed its place here."""
 

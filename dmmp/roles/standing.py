@@ -52,6 +52,8 @@ class Alarm(Enum):
     CHOOSE = "When to choose super nodes (slide 9)."
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
+    IMPROVE = "When to compare oneself with the parent (-03 §6.8)."
+    PROMOTION = "When to give up a promotion that is under way (-03 §6.8)."
     LEAVE = "When to go on with leaving, answered or not (slide 20)."
     CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
 
@@ -90,6 +92,7 @@ class Standing:
         self.is_fed = False
         """Whether it ever had a parent: then its forwarder knows what it lacks (slide 17)."""
         self.super_nodes: tuple[HostRecord, ...] = ()
+        self.calm_until: Instant = 0.0
 
     @property
     def rendezvous_silent(self) -> bool:
