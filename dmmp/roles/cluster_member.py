@@ -202,7 +202,7 @@ class ClusterMember(ImprovingRole):
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 6)
         pause = min(pause, self.parameters.retry_bootstrap_most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
-        if self.failures >= self.parameters.offer_after:
+        if self.failures >= self.parameters.offer_after and previous is None:
             offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
             for point in self.standing.points.answering():
                 request = self.standing.make(SourceRequest, host=offer)
