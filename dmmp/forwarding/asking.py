@@ -69,14 +69,14 @@ class Asking:
         passed = channel.window.passed
         if channel.wanted:
             for first, count in passed:
-                channel.gaps.note(first, count, now, self._parameters.reorder_wait, revealed_by)
+                channel.gaps.note(first, count, now, channel.gaps.wait(now), revealed_by)
             self._arm_repair(channel)
         passed.clear()
 
     def _note_tail(self, channel: Announced, now: Instant) -> None:
         """Look again a moment after a heartbeat that told of more than has come."""
         if channel.tail_due is None and channel.wanted and channel.tail:
-            channel.tail_due = now + self._parameters.reorder_wait
+            channel.tail_due = now + channel.gaps.wait(now)
             self._arm_repair(channel)
 
     def _repair(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
