@@ -140,7 +140,7 @@ class Answering(Relay):
             return age
         active = self._table.resolve(channel.key[0])
         upstream = active.entry.upstream[:1] if active is not None else ()
-        return max([UNKNOWN_AGE, *(self._round_trips.mean(one) or 0.0 for one in upstream)])
+        return max([UNKNOWN_AGE, *(self._round_trips.usual(one) or 0.0 for one in upstream)])
 
     def _lack(
         self,

@@ -120,7 +120,7 @@ class Asking:
         room = self._parameters.repair_numbers
         chosen: list[Stretch] = []
         for stretch in stretches:
-            room -= stretch.count
+            room -= channel.gaps.missing(stretch).bit_count()
             if room < 0 and chosen:
                 stretch.due = now + wait
                 continue

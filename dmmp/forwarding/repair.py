@@ -24,7 +24,7 @@ REPAIRED_KEPT = 64
 FIRST_TRIES = 2
 """So often upstream is asked before others are: a request or its answer may be lost too."""
 
-LATENESS = 2
+LATENESS = 1.5
 """So many times as long as a packet was late is waited for the next."""
 
 LATENESS_KEPT = 5.0
@@ -33,10 +33,8 @@ LATENESS_KEPT = 5.0
 LONGEST_WAIT = 5
 """So many times the least wait for reordering is the longest."""
 
-_WEIGHT, _DEVIATION_WEIGHT = 0.125, 0.25
-_DOUBTFUL_WEIGHT = 0.015625
-_DEVIATIONS = 4
-_MISSES, _MISSES_MOST = 2, 20
+_UP, _DOWN, _MARGIN = 1.3, 1.1, 1.5
+_MISSES, _MISSES_MOST = 2, 12
 _TARGETS_MEASURED = 64
 
 
@@ -254,12 +252,16 @@ class Gaps:
 
 
 class RoundTrips:
-    """How long an answer to a request takes, for each host that was asked (RFC 6298)."""
+    """How long an answer to a request takes, for each host that was asked.
+
+    No mean: some answers take long because the host asked must ask for the packet itself, and what
+    looks like an answer may be a packet that was merely late, or on its way. So it is a value that
+    about a quarter of the answers exceed, and neither kind moves it far.
+    """
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        # Smoothed round trip and deviation.
-        self._measured: dict[Endpoint, tuple[float, float]] = {}
+        self._measured: dict[Endpoint, float] = {}
         # Requests in a row after which nothing was measured.
         self._misses: dict[Endpoint, int] = {}
 
@@ -267,31 +269,27 @@ class RoundTrips:
         return len(self._measured) + len(self._misses)
 
     def measure(self, target: Endpoint, seconds: float) -> None:
-        """Take in a round trip."""
-        former = self._measured.pop(target, None)
-        if former is None:
-            self._measured[target] = (seconds, seconds / 2)
-            if len(self._measured) > _TARGETS_MEASURED:
-                del self._measured[next(iter(self._measured))]
-        elif seconds < former[0] / 2:
-            # Rather a packet that was merely late than an answer. If not, it will show in time.
-            mean, deviation = former
-            self._measured[target] = (mean + _DOUBTFUL_WEIGHT * (seconds - mean), deviation)
-            return
-        else:
-            mean, deviation = former
-            deviation += _DEVIATION_WEIGHT * (abs(seconds - mean) - deviation)
-            self._measured[target] = (mean + _WEIGHT * (seconds - mean), deviation)
+        """Take in how long the first answer to a first request took."""
+        known = self._measured.pop(target, seconds)
+        known = min(seconds, known * _UP) if seconds > known else max(seconds, known / _DOWN)
+        self._measured[target] = known
+        if len(self._measured) > _TARGETS_MEASURED:
+            del self._measured[next(iter(self._measured))]
         self._misses.pop(target, None)
+
+    def usual(self, target: Endpoint) -> float | None:
+        """Return what most answers do not exceed, None if there was none."""
+        return self._measured.get(target)
 
     def wait(self, target: Endpoint) -> float:
         """Say how long to wait for the answer to a first request."""
-        found = self._measured.get(target)
-        wait = self._parameters.repair_first
-        if found is not None:
-            wait = max(self._parameters.repair_least, found[0] + _DEVIATIONS * found[1])
+        parameters = self._parameters
+        known = self._measured.get(target)
+        wait = parameters.repair_first
+        if known is not None:
+            wait = max(parameters.repair_least, _MARGIN * known + parameters.reorder_wait)
         doubled = wait * (1 << self._misses.get(target, 0) // _MISSES)
-        return max(wait, min(doubled, self._parameters.repair_most))
+        return max(wait, min(doubled, parameters.repair_most / 2))
 
     def missed(self, target: Endpoint) -> None:
         """Note that no answer came in time: if that goes on, the way is longer than thought.

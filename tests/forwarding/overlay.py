@@ -96,6 +96,8 @@ class Overlay:
             () if host.parent is None else WANT,
             host.repairers,
             HostId(ORIGIN if host.parent is None else 1000 + host.at.port),
+            # Three round trips, as a role would measure them.
+            6 * self.links.delay + 3 * self.links.jitter,
         )
         self._carry_out(host, host.forwarder.apply(Install(entry), self.now))
 
