@@ -123,6 +123,8 @@ class Relay(Passing):
             self.counters.drop("duplicate", duplicates)
         if old:
             self.counters.drop("old", old)
+        if not fresh:
+            return
         repairs = bool(channel.gaps.stretches)
         for begin, end in consecutive(fresh, numbers):
             first, count = numbers[begin], end - begin

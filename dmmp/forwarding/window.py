@@ -151,11 +151,6 @@ class Window:
         youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
         return 0 if youngest >= WINDOW else self.missing >> youngest & (1 << count) - 1
 
-    def unseen_in(self, first: int, count: int) -> int:
-        """Return likewise the numbers from before the beginning, or from a pause."""
-        youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
-        return 0 if youngest >= WINDOW else self.unseen >> youngest & (1 << count) - 1
-
     def _take_gap(self, first: int, ahead: int) -> bool:
         """Make `highest` the number before `first`, if that lies ahead."""
         if not self.begun:
