@@ -16,6 +16,7 @@ from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.ordered import Room
+from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
@@ -174,6 +175,13 @@ class Asking:
         )
         outcome.transmits.append(Transmit(request, len(request), to))
         self.counters.requests += 1
+
+    def _watch(self, pace: Pace) -> None:
+        """Look for silence when it would be remarkable, as things stand now."""
+        at = pace.silent_at()
+        if at is not None:
+            pace.alarm_at = at
+            self._alarms.set(Alarm.SILENCE, at, pace)
 
     def _arm_repair(self, channel: Announced) -> None:
         due = channel.gaps.next_due()

@@ -313,6 +313,17 @@ def test_a_host_that_wakes_late_looks_again_before_it_tells_of_silence() -> None
     assert run_until(forwarder, 3.55) == []
 
 
+def test_a_new_upstream_that_is_dead_as_well_is_told_of_as_quickly() -> None:
+    forwarder = relay(CHILD)
+    for n in range(200):
+        feed(forwarder, n, 1, 1 + n / 100)
+    assert len(run_until(forwarder, 4.0)) == 4
+    forwarder.apply(install(CHILD, upstream=(OLD_PARENT,)), 4.0)
+    assert told(forwarder, 60.0) == (4.1, Silent(2.99))
+    forwarder.forward(burst(heartbeat(2), OLD_PARENT), 4.9)
+    assert told(forwarder, 60.0) == (5.0, Silent(2.99))
+
+
 def test_counts_of_a_group_outlive_its_channels_and_are_bounded() -> None:
     forwarder = relay(CHILD, deliver=WANT)
     feed(forwarder, 1, 5, 1.0)

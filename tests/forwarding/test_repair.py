@@ -196,6 +196,21 @@ def test_the_loss_of_the_last_packets_is_seen_by_a_heartbeat() -> None:
     assert forwarder.snapshot()["lost"] == 0 and woken(forwarder, 9.0) == []
 
 
+def test_the_very_first_packets_are_missed_too_if_their_announcement_came() -> None:
+    forwarder = member(CHILD)
+    take(forwarder, 3)
+    assert woken(forwarder, 1.05) == [(1.01, PARENT, [1, 2])]
+    forwarder = member(CHILD)
+    forwarder.forward(burst(heartbeat(2, highest=2, started=1)), 1.0)
+    assert woken(forwarder, 1.05) == [(1.01, PARENT, [1, 2])]
+    # A newcomer is told where the numbers are, and has missed nothing.
+    forwarder = Forwarder(PARAMETERS)
+    forwarder.apply(install(deliver=WANT), 0.0)
+    forwarder.forward(burst(heartbeat(2, highest=2, started=1)), 1.0)
+    take(forwarder, 4)
+    assert woken(forwarder, 9.0) == [] and forwarder.snapshot()["lost"] == 0
+
+
 def test_the_role_may_know_that_upstream_is_far() -> None:
     forwarder = member(patience=0.9)
     take(forwarder, 1, 3)
