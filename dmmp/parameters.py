@@ -99,7 +99,7 @@ class Parameters:
     repair_first: float = 0.1  # Decision 18: wait for an answer while no round trip is known
     repair_least: float = 0.03  # Decision 18: least wait for an answer
     repair_most: float = 0.5  # Decision 18: longest wait, after doubling
-    repair_stretches: int = 256  # Decision 18: gaps of a channel that are asked for
+    repair_stretches: int = 64  # Decision 18: gaps of a channel that are asked for
     repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
     repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
     repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets

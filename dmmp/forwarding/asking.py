@@ -16,6 +16,7 @@ from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.ordered import Room
+from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
@@ -69,14 +70,14 @@ class Asking:
         passed = channel.window.passed
         if channel.wanted:
             for first, count in passed:
-                channel.gaps.note(first, count, now, self._parameters.reorder_wait, revealed_by)
+                channel.gaps.note(first, count, now, channel.gaps.wait(now), revealed_by)
             self._arm_repair(channel)
         passed.clear()
 
     def _note_tail(self, channel: Announced, now: Instant) -> None:
         """Look again a moment after a heartbeat that told of more than has come."""
         if channel.tail_due is None and channel.wanted and channel.tail:
-            channel.tail_due = now + self._parameters.reorder_wait
+            channel.tail_due = now + channel.gaps.wait(now)
             self._arm_repair(channel)
 
     def _repair(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
@@ -120,7 +121,7 @@ class Asking:
         room = self._parameters.repair_numbers
         chosen: list[Stretch] = []
         for stretch in stretches:
-            room -= stretch.count
+            room -= channel.gaps.missing(stretch).bit_count()
             if room < 0 and chosen:
                 stretch.due = now + wait
                 continue
@@ -174,6 +175,13 @@ class Asking:
         )
         outcome.transmits.append(Transmit(request, len(request), to))
         self.counters.requests += 1
+
+    def _watch(self, pace: Pace) -> None:
+        """Look for silence when it would be remarkable, as things stand now."""
+        at = pace.silent_at()
+        if at is not None:
+            pace.alarm_at = at
+            self._alarms.set(Alarm.SILENCE, at, pace)
 
     def _arm_repair(self, channel: Announced) -> None:
         due = channel.gaps.next_due()
