@@ -118,7 +118,8 @@ def unready(documents: Mapping[str, Document]) -> str:
     for name in MEMBERS:
         if not documents[name]["backup"]:
             return f"{name} has no backup"
-    known = documents.get(RP, {}).get("hosts") or 0
+    sessions = documents.get(RP, {}).get("sessions") or [{}]
+    known = sessions[0].get("hosts") or 0
     return "" if known >= len(HOSTS) else "the rendezvous point does not know everybody"
 
 
