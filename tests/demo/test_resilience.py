@@ -189,6 +189,8 @@ def test_traces_are_kept_of_what_was_not_right() -> None:
     assert is_suspect(outcome(0, HURT), LEFT)
     assert is_suspect(outcome(0, Heard("m1", True, 1, 0, 0, 5.0)), KILLED)
     assert is_suspect(outcome(0, HURT, problems=["x"]), KILLED)
+    assert is_suspect(outcome(0, HURT, figures={"healed_seconds": 5.1}), CUT)
+    assert not is_suspect(outcome(0, HURT, figures={"healed_seconds": 4.9}), CUT)
 
 
 def test_the_screen_names_what_failed() -> None:

@@ -61,7 +61,7 @@ def play(
     during = lab.overlay.documents()
     mended_ns = time.monotonic_ns()
     lab.internet.unblock_all()
-    healed, wrong = _see_it_heal(lab)
+    healed, wrong, last = _see_it_heal(lab)
     stream.finish(deaf=() if with_source else second)
     after = lab.overlay.documents()
     hearing = HOSTS if with_source else [SOURCE, *first]
@@ -73,6 +73,8 @@ def play(
     if not with_source:
         got = [stream.reports[name]["sequence"]["distinct"] for name in second if name in MEMBERS]
         outcome.figures[MISSED] = stream.sent["count"] * len(got) - sum(got)
+    if last and not wrong:
+        outcome.harm += f" (the last that healed: {last})"
     outcome.problems += wrong
     outcome.problems += [f"while cut: {problem}" for problem in misplaced(during, hearing)]
     outcome.problems += [f"in the end: {problem}" for problem in misplaced(after, HOSTS)]
@@ -88,14 +90,16 @@ def play(
     return outcome
 
 
-def _see_it_heal(lab: Lab) -> tuple[float, list[str]]:
-    """Wait until the tree is whole; tell how long that took, and what never came right."""
+def _see_it_heal(lab: Lab) -> tuple[float, list[str], str]:
+    """Wait until the tree is whole; tell how long that took, what never healed, what last did."""
     begun = time.monotonic()
+    last = ""
     while True:
         wrong = misplaced(lab.overlay.documents(), HOSTS)
         past = time.monotonic() - begun
         if not wrong or past > HEALING_PATIENCE:
-            return past, [f"not healed after {past:.0f} s: {problem}" for problem in wrong]
+            return past, [f"not healed after {past:.0f} s: {each}" for each in wrong], last
+        last = wrong[0]
         time.sleep(POLL)
 
 
