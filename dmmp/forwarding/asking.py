@@ -25,6 +25,9 @@ from dmmp.messages.data import DataRequest
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, HostId, Instant, SessionId
 
+BACKOFF = 1.5
+"""Each wait for an answer is so many times the one before: eight tries in the time of the cache."""
+
 _PATIENCE_ROUND_TRIPS = 3
 """Round trips in an entry's `patience` (Decision 11)."""
 
@@ -94,7 +97,8 @@ class Asking:
         entry = active.entry
         by_target: dict[Endpoint, list[Stretch]] = {}
         for stretch in channel.gaps.due(now):
-            target = target_of(stretch.tries, entry.upstream, entry.repairers)
+            is_old = now - stretch.born >= self._parameters.repair_alone
+            target = target_of(stretch.tries, is_old, entry.upstream, entry.repairers)
             if stretch.revealed_by in entry.repairers and not stretch.tries:
                 target = stretch.revealed_by
             if target is None:
@@ -127,7 +131,7 @@ class Asking:
                 continue
             missed = missed or (stretch.tries > 0 and stretch.target == target)
             chosen.append(stretch)
-            stretch.due = now + min(self._parameters.repair_most, wait * (1 << stretch.tries))
+            stretch.due = now + min(self._parameters.repair_most, wait * BACKOFF**stretch.tries)
             stretch.tries += 1
             stretch.target, stretch.asked_at = target, now
         if missed:

@@ -333,8 +333,10 @@ class Relay(Passing):
         is_first = self._unknown.until(key) is None
         if not self._unknown.hold(key, run, sender, now):
             self.counters.drop("unknown_channel", run.packets)
-        elif is_first:
+            return
+        if is_first:
             self._alarms.set(Alarm.UNKNOWN, now + self._parameters.unknown_hold, key)
+        if self._unknown.asks(key, now):
             # One bit that is not set: the announcement is enough, the data is here.
             self._request(outcome, key, active.entry, Wanted(run.first, b"\0"), sender)
 

@@ -21,9 +21,6 @@ MAXIMUM_NUMBERS = 8 * MAXIMUM_BITMAP_BYTES
 REPAIRED_KEPT = 64
 """Stretches of repaired packets that are remembered, for whoever asks for what is on its way."""
 
-FIRST_TRIES = 2
-"""So often upstream is asked before others are: a request or its answer may be lost too."""
-
 LATENESS = 1.5
 """So many times as long as a packet was late is waited for the next."""
 
@@ -302,11 +299,20 @@ class RoundTrips:
 
 
 def target_of(
-    tries: int, upstream: tuple[Endpoint, ...], repairers: tuple[Endpoint, ...]
+    tries: int,
+    is_old: bool,
+    upstream: tuple[Endpoint, ...],
+    repairers: tuple[Endpoint, ...],
 ) -> Endpoint | None:
-    """Say who is asked after so many tries: upstream twice, then the others in turn, and again."""
-    turn = upstream[:1] * FIRST_TRIES + tuple(one for one in repairers if one not in upstream[:1])
-    return turn[tries % len(turn)] if turn else None
+    """Say who is asked after so many tries: upstream, and from some age on others every other time.
+
+    What upstream lacks it asks for itself and passes on: others are asked when that takes long. And
+    what was lost on the way out of the source nobody else has, so it is never upstream's last turn.
+    """
+    others = tuple(one for one in repairers if one not in upstream[:1])
+    if upstream and (not others or not is_old or tries % 2):
+        return upstream[0]
+    return others[tries // 2 % len(others)] if others else None
 
 
 def bitmap_of(bits: int, length: int) -> bytes:
