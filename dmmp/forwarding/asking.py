@@ -124,7 +124,8 @@ class Asking:
         missed = False
         room = self._parameters.repair_numbers
         chosen: list[Stretch] = []
-        for stretch in stretches:
+        # What was never asked for comes first, or one long gap would hide the next.
+        for stretch in sorted(stretches, key=lambda stretch: stretch.tries):
             room -= channel.gaps.missing(stretch).bit_count()
             if room < 0 and chosen:
                 stretch.due = now + wait
@@ -136,7 +137,8 @@ class Asking:
             stretch.target, stretch.asked_at = target, now
         if missed:
             self._round_trips.missed(target)
-        for wanted in channel.gaps.wanted(chosen):
+        in_order = [stretch for stretch in stretches if stretch in chosen]
+        for wanted in channel.gaps.wanted(in_order):
             self._request(outcome, channel.key, entry, wanted, target)
 
     def _wait(self, entry: ForwardingEntry, target: Endpoint) -> float:

@@ -312,7 +312,8 @@ def target_of(
     others = tuple(one for one in repairers if one not in upstream[:1])
     if upstream and (not others or not is_old or tries % 2):
         return upstream[0]
-    return others[tries // 2 % len(others)] if others else None
+    turn = tries // 2 if upstream else tries
+    return others[turn % len(others)] if others else None
 
 
 def bitmap_of(bits: int, length: int) -> bytes:

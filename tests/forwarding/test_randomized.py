@@ -94,7 +94,7 @@ def test_a_packet_that_is_ahead_is_taken_and_its_sender_asked_for_those_before_i
     assert delivered(outcome) == datagram(4) and sent(outcome)[CHILD] == datagram(4)
     asked = woken(forwarder, 1.35)
     assert asked[0] == (1.01, SIBLING, [2, 3])
-    assert [to for _, to, _ in asked[1:]] == [PARENT, GRANDPARENT]
+    assert [to for _, to, _ in asked[1:]] == [PARENT, PARENT]
 
 
 def test_without_the_option_a_packet_that_is_ahead_is_not_taken() -> None:

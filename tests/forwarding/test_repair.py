@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -74,12 +75,14 @@ def test_packets_that_only_overtook_each_other_are_not_asked_for() -> None:
     assert woken(forwarder, 9.0) == [] and forwarder.snapshot()["lost"] == 0
 
 
-def test_upstream_is_asked_twice_then_each_who_repairs_and_again_until_the_caches_forgot() -> None:
+def test_upstream_is_asked_and_later_each_who_repairs_in_turn_until_the_caches_forgot() -> None:
     forwarder = member()
     take(forwarder, 1, 3)
     asked = woken(forwarder, 9.0)
-    assert [to for _, to, _ in asked] == [PARENT, PARENT, *REPAIRERS, PARENT, PARENT]
-    assert [at for at, _, _ in asked] == [1.01, 1.11, 1.31, 1.71, 2.21, 2.71]
+    assert [to for _, to, _ in asked] == [PARENT] * 4 + [GRANDPARENT, PARENT, SIBLING]
+    waits = [later[0] - one[0] for one, later in pairwise(asked)]
+    # From the third miss on the way is thought to be longer than guessed.
+    assert waits == pytest.approx([0.1, 0.15, 0.225, 0.5, 0.5, 0.5])
     assert all(marked == [2] for _, _, marked in asked)
     counts = forwarder.snapshot()
     assert (counts["lost"], counts["given_up"], counts["repaired"]) == (1, 1, 0)
@@ -137,7 +140,7 @@ def test_without_upstream_those_who_repair_are_asked_at_once() -> None:
     forwarder = member(CHILD)
     take(forwarder, 1, 4)
     forwarder.apply(install(CHILD, deliver=WANT, upstream=(), repairers=REPAIRERS), 1.001)
-    assert [to for _, to, _ in woken(forwarder, 1.3)] == [GRANDPARENT, SIBLING]
+    assert [to for _, to, _ in woken(forwarder, 1.2)] == [GRANDPARENT, SIBLING]
     outcome = forwarder.forward(burst([datagram(2), datagram(3)], GRANDPARENT), 1.3)
     assert sent(outcome) == {CHILD: datagram(2) + datagram(3)}
 
@@ -277,10 +280,12 @@ def test_a_window_begun_anew_is_not_asked_about() -> None:
 
 
 def test_whom_to_ask_after_so_many_tries() -> None:
-    turn = [target_of(n, (PARENT, OLD_PARENT), (SIBLING, PARENT, GRANDPARENT)) for n in range(6)]
-    assert turn == [PARENT, PARENT, SIBLING, GRANDPARENT, PARENT, PARENT]
-    assert [target_of(n, (), (SIBLING,)) for n in range(2)] == [SIBLING, SIBLING]
-    assert target_of(0, (), ()) is None
+    above, others = (PARENT, OLD_PARENT), (SIBLING, PARENT, GRANDPARENT)
+    assert {target_of(n, False, above, others) for n in range(6)} == {PARENT}
+    turn = [target_of(n, True, above, others) for n in range(6)]
+    assert turn == [SIBLING, PARENT, GRANDPARENT, PARENT, SIBLING, PARENT]
+    assert [target_of(n, False, (), others[:1]) for n in range(2)] == [SIBLING, SIBLING]
+    assert target_of(0, True, (), ()) is None
 
 
 def test_bitmaps_begin_with_the_first_that_is_missing() -> None:
