@@ -41,6 +41,7 @@ class Parameters:
     pass_width: int = 3  # slide 16: children it is passed to, most spare out-degree first
     retry_bootstrap: float = 0.4  # -03 §6.1: nothing found, ask the RP again
     retry_bootstrap_most: float = 10.0  # -03 §6.1: the longest pause between two tries
+    retry_orphan_most: float = 2.0  # slide 22: and of a host whose programs heard the flow
     offer_after: int = 3  # slide 16: rounds without a place before offering oneself
     leave_wait: float = 0.8  # slide 20: a leaving host waits so long for the last answers
     leave_elect: float = 2.0  # slide 21: and a super node so long for its successor
