@@ -127,10 +127,14 @@ def test_a_scenario_prints_itself(seed: int) -> None:
 
 
 def test_from_seed_draws_every_knob() -> None:
-    """Over some seeds each field takes more than one value; otherwise it is not tested."""
+    """Over some seeds each of the first fields takes more than one value: else it is not tested.
+
+    Faults are drawn by `drawing`; that every kind of them is, is tested there.
+    """
     drawn = [Scenario.from_seed(seed) for seed in range(1, 200)]
     fixed = {"out_degrees"}
-    for name in Scenario.__slots__:
+    names = Scenario.__slots__[: Scenario.__slots__.index("rendezvous_points")]
+    for name in names:
         values = {getattr(scenario, name) for scenario in drawn}
         assert (len(values) == 1) is (name in fixed), name
 
