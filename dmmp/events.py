@@ -88,6 +88,14 @@ class Promoted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed(Event):
+    """This host took its dead super node's place without the source's word (Decision 22)."""
+
+    def __str__(self) -> str:
+        return "super node in place of the dead one, until the source can say"
+
+
+@dataclass(frozen=True, slots=True)
 class MeshChanged(Event):
     """The source sees another set of super nodes (slide 9)."""
 

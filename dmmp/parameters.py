@@ -18,7 +18,12 @@ class Parameters:
     # Requests and responses.
     retry_first: float = 0.25  # Decision 9: first retransmission
     retry_tries: int = 5  # Decision 9: then the next candidate
-    probe_tries: int = 3  # Decision 11: silence, then probes, then inactive
+    probe_tries: int = 2  # Decision 11: silence, then two probes, then inactive
+    doubt_tries: int = 3  # slide 18: probes of a relative that nobody waits for
+    probe_wait_least: float = 0.05  # Decision 11: the shortest wait for an answer to a probe
+    switch_tries: int = 2  # Decision 20: a backup that does not confirm is passed over
+    switch_wait_least: float = 0.1  # Decision 20: the shortest wait for a backup's confirmation
+    held_up: float = 0.05  # Decision 11: an alarm so late tells of this host, not of the other
     join_tries: int = 3  # Decision 9, shortened for a host without a parent
     maximum_outstanding: int = 1024  # Decision 6: open requests a host remembers
 
@@ -37,7 +42,10 @@ class Parameters:
     retry_bootstrap: float = 0.4  # -03 §6.1: nothing found, ask the RP again
     retry_bootstrap_most: float = 10.0  # -03 §6.1: the longest pause between two tries
     offer_after: int = 3  # slide 16: rounds without a place before offering oneself
-    leave_wait: float = 0.8  # slide 20: a leaving host waits so long for answers
+    leave_wait: float = 0.8  # slide 20: a leaving host waits so long for the last answers
+    leave_elect: float = 2.0  # slide 21: and a super node so long for its successor
+    leave_move: float = 2.5  # slide 20: and so long for its children to have other parents
+    offers_wait_orphan: float = 0.03  # slide 22: as `offers_wait`, where the flow has stopped
     cluster_window: float = 0.2  # slide 9: applicants collected, the most capable first
 
     # Keeping it.
@@ -49,6 +57,7 @@ class Parameters:
     refresh_rp: float = 20.0  # Decision 21: soft state at the RP
     refresh_rp_core: float = 4.0  # Decision 21: of the source and super nodes
     hold_rp: float = 70.0  # Decision 21
+    claim_after: float = 3.0  # Decision 22: an orphaned successor without the source claims
     delay_weight: float = 0.1  # Decision 12: EWMA of round trips
     previous_parent_hold: float = 2.0  # Decision 16: make before break within a cluster
 
@@ -68,14 +77,24 @@ class Parameters:
     groups: int = 1024  # Decision 25: groups of a host's own programs, and of each child
     leaf_below: int = 2  # slide 9: leaf and non-leaf
     path: int = 64  # Decision 17: longest root path
+    guests: int = 64  # Decision 18: hosts that count this one among their relatives
 
     # Data.
     cache_seconds: float = 2.0  # Decision 18
     cache_bytes: int = 16 << 20  # Decision 18
     newcomer_seconds: float = 0.5  # slide 17: how far back a newcomer is served from the cache
     replay_bytes: int = 512 << 10  # slide 17: and how much at once: half a second of 8 Mbit/s
-    silence_least: float = 0.5  # Decision 11, plain form
+    reorder_wait: float = 0.01  # Decision 18: a gap may be packets that overtook each other
+    repair_first: float = 0.1  # Decision 18: wait for an answer while no round trip is known
+    repair_least: float = 0.03  # Decision 18: least wait for an answer
+    repair_most: float = 0.5  # Decision 18: longest wait, after doubling
+    repair_stretches: int = 256  # Decision 18: gaps of a channel that are asked for
+    repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
+    repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
+    repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets
+    silence_least: float = 0.1  # Decision 11
     silence_gaps: float = 5.0  # Decision 11: mean packet gaps
+    heartbeat_first: float = 0.2  # Decision 4: after the last packet, then doubling
     heartbeat: float = 1.0  # Decision 4: announcement of a channel that carries data
     heartbeat_idle: float = 5.0  # Decision 4: of one that idles
     channel_idle: float = 60.0  # Decision 8: an idle channel's number is given up

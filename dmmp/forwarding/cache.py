@@ -98,9 +98,11 @@ class Cache:
 
     def find(self, key: Key, base: int, bitmap: bytes) -> list[Piece]:
         """Find the packets that the bitmap marks: bit n, most significant first, is `base` + n."""
-        blocks = self._blocks.get(key)
-        if blocks is None:
-            return []
+        return self.search(key, base, bitmap)[0]
+
+    def search(self, key: Key, base: int, bitmap: bytes) -> tuple[list[Piece], list[bool]]:
+        """Find likewise, and tell for each bit whether it is marked and not here."""
+        blocks = self._blocks.get(key, {})
         length = 8 * len(bitmap)
         wanted = [bool(bitmap[n >> 3] >> (7 - (n & 7)) & 1) for n in range(length)]
         pieces: list[Piece] = []
@@ -110,7 +112,7 @@ class Cache:
             for record in blocks.get(block, ()):
                 if step == 0 or record.first >> _BLOCK_BITS == block:
                     _mark(record, base, wanted, pieces)
-        return pieces
+        return pieces, wanted
 
     def since(
         self,

@@ -11,8 +11,11 @@ from typing import NamedTuple
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.counters import GroupCount
 from dmmp.forwarding.pace import Pace
+from dmmp.forwarding.repair import Gaps
+from dmmp.forwarding.wants import Wants
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages.data import Heartbeat
+from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
 
 ORIGIN_MASK = 0xFFFFFFFF
@@ -39,9 +42,11 @@ class Channel:
     `wanting` are the branches that want it, in order, and `delivers` tells of this host's programs:
     the table keeps both. `live_from` holds, for a branch, the first number sent there as it came:
     what is older, a newcomer may ask for. `heartbeat` is the last announcement, as it goes out.
+    `answered` holds the last request of each host, (base, bitmap, when).
     """
 
     __slots__ = (
+        "answered",
         "delivered",
         "delivers",
         "duplicates",
@@ -66,6 +71,7 @@ class Channel:
         self.delivers = False
         self.plans: list[Plan] = []
         self.live_from: dict[Endpoint, int] = {}
+        self.answered: dict[Endpoint, tuple[int, bytes, Instant]] = {}
         self.received = 0
         self.forwarded = 0
         self.delivered = 0
@@ -99,11 +105,15 @@ class Channel:
         for plan in self.plans:
             if plan.sender == sender:
                 return plan
-        self._note_live(first)
-        targets = tuple(endpoint for endpoint in self.wanting if endpoint != sender)
-        plan = Plan(sender, word, targets, self.delivers, pace)
+        plan = self.single_plan(sender, word, pace, first)
         self.plans.append(plan)
         return plan
+
+    def single_plan(self, sender: Endpoint, word: int, pace: Pace, first: int) -> Plan:
+        """Make a plan that is not kept, for a sender who must be looked at closely each time."""
+        self._note_live(first)
+        targets = tuple(endpoint for endpoint in self.wanting if endpoint != sender)
+        return Plan(sender, word, targets, self.delivers, pace)
 
     def replan(self) -> None:
         """Forget what was worked out from the entry: it changed."""
@@ -115,19 +125,57 @@ class Channel:
 
 
 class Announced(Channel):
-    """A channel of another host, as its heartbeats tell."""
+    """A channel of another host, as its heartbeats tell.
 
-    __slots__ = ("_announced", "_counts", "_heard_at", "_sequence", "window")
+    `tail_due` is when what a heartbeat told of, and is not here, counts as a gap.
+    """
 
-    def __init__(self, key: Key, message: Heartbeat, datagram: bytes, now: Instant) -> None:
+    __slots__ = (
+        "_announced",
+        "_counts",
+        "_heard_at",
+        "_sequence",
+        "gaps",
+        "tail_due",
+        "wants",
+        "window",
+    )
+
+    def __init__(
+        self, key: Key, message: Heartbeat, datagram: bytes, parameters: Parameters, now: Instant
+    ) -> None:
         super().__init__(key, message.group, message.origin_address)
         self.window = Window()
+        self.gaps = Gaps(self.window, parameters)
+        self.wants = Wants(parameters.repair_wants, parameters.cache_seconds)
+        self.tail_due: Instant | None = None
         self.refresh(message, datagram, now)
 
     @property
     def lost(self) -> int:
         """Packets known to be missing, those at the end included that only a heartbeat told of."""
-        return self.window.lost + (self.window.tail(self._announced) if self._counts else 0)
+        return self.window.lost + self.tail
+
+    @property
+    def tail(self) -> int:
+        """Packets at the end that a heartbeat told of and that are not here."""
+        return self.window.tail(self._announced) if self._counts else 0
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether the last heartbeat told of nothing that is ahead of what came."""
+        return bool(self._counts) and self.window.settled and self._announced == self.window.highest
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether any branch or program wants the channel."""
+        return self.delivers or bool(self.wanting)
+
+    def take_tail(self) -> None:
+        """Count the end that did not come as a gap."""
+        self.tail_due = None
+        if self._counts:
+            self.window.expect(self._announced)
 
     @property
     def active_at(self) -> Instant:
@@ -150,8 +198,8 @@ class Announced(Channel):
         self._announced = message.highest
         self._counts = message.started != 0
 
-    def plan(self, sender: Endpoint, word: int, pace: Pace, first: int) -> Plan:
-        """Return the plan for packets of this sender, made now if there is none.
+    def single_plan(self, sender: Endpoint, word: int, pace: Pace, first: int) -> Plan:
+        """Make a plan that is not kept.
 
         A former parent may repeat what was passed on before a branch came: the branch has not got
         that, so what it gets as it comes begins after the highest number so far.
@@ -159,11 +207,13 @@ class Announced(Channel):
         window = self.window
         if window.begun and not serial_newer(first, window.highest, 32):
             first = (window.highest + 1) & SEQUENCE_MASK
-        return super().plan(sender, word, pace, first)
+        return super().single_plan(sender, word, pace, first)
 
     def pause(self) -> None:
         """Take note that nobody wants it at present."""
         self.window.pause()
+        self.gaps.clear()
+        self.tail_due = None
 
 
 class Own(Channel):

@@ -48,6 +48,8 @@ class Snapshot(TypedDict):
     heartbeats_sent: int
     replayed: int
     requests: int
+    repaired: int
+    given_up: int
     dropped: dict[str, int]
     groups: dict[str, GroupCount]
     tables: dict[str, int]
@@ -58,7 +60,9 @@ class Counters:
 
     `data_received` are packets from upstream that were new and wanted; `data_forwarded` counts one
     for each branch; `originated` are this host's own; `bytes` are those of `data_received` and
-    `originated`, headers included. Whatever arrives is counted once, as received or as dropped.
+    `originated`, headers included. `repaired` are packets of `data_received` that had been asked
+    for, `given_up` those that were asked for in vain. Whatever arrives is counted once, as received
+    or as dropped.
     """
 
     __slots__ = (
@@ -69,10 +73,12 @@ class Counters:
         "data_received",
         "delivered",
         "dropped",
+        "former_given_up",
         "former_lost",
         "heartbeats_received",
         "heartbeats_sent",
         "originated",
+        "repaired",
         "replayed",
         "requests",
     )
@@ -87,6 +93,8 @@ class Counters:
         self.heartbeats_sent = 0
         self.replayed = 0
         self.requests = 0
+        self.repaired = 0
+        self.former_given_up = 0
         self.former_lost = 0
         self.dropped: dict[str, int] = dict.fromkeys(REASONS, 0)
         self._most_groups = most_groups
@@ -114,7 +122,7 @@ class Counters:
         return dict(self._former)
 
     def snapshot(
-        self, lost: int, groups: dict[str, GroupCount], tables: dict[str, int]
+        self, lost: int, given_up: int, groups: dict[str, GroupCount], tables: dict[str, int]
     ) -> Snapshot:
         """Return everything; the arguments are what the channels and tables there are tell."""
         return {
@@ -129,6 +137,8 @@ class Counters:
             "heartbeats_sent": self.heartbeats_sent,
             "replayed": self.replayed,
             "requests": self.requests,
+            "repaired": self.repaired,
+            "given_up": self.former_given_up + given_up,
             "dropped": {reason: count for reason, count in self.dropped.items() if count},
             "groups": groups,
             "tables": tables,

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dmmp.actions import ANY_ORIGIN, Install, Replay, Withdraw
+from dmmp.actions import Install, Replay, Withdraw
+from dmmp.forwarding.answering import Answering
+from dmmp.forwarding.asking import Alarm
 from dmmp.forwarding.burst import Octets, Outcome, Silent, Transmit
-from dmmp.forwarding.cache import Piece, newest
-from dmmp.forwarding.channels import Channel, Own
+from dmmp.forwarding.channels import Announced, Own
 from dmmp.forwarding.counters import Snapshot, added
 from dmmp.forwarding.origination import Origin, announcement, is_packet, packed
 from dmmp.forwarding.pace import Pace
-from dmmp.forwarding.relay import Alarm, Relay
 from dmmp.forwarding.table import Admission, origin_key
 from dmmp.types import HostId, Instant, IpAddress, SessionId, serial_newer
 
@@ -25,14 +25,18 @@ FORGET_AFTER = 3
 """Idle heartbeat periods without a sign of a channel until it is forgotten."""
 
 
-class Forwarder(Relay):
+class Forwarder(Answering):
     """The data plane of one host, for all its sessions; `forward` is the relay's."""
 
     def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
         """Carry out a role's action; branches new to a channel get its heartbeat."""
         outcome = Outcome()
         if isinstance(action, Install):
-            self._greet(outcome, self._table.install(action.entry, now))
+            entry = action.entry
+            former = self._table.resolve(origin_key(entry.session, entry.origin))
+            self._greet(outcome, self._table.install(entry, now))
+            if former is not None and former.entry.upstream[:1] != entry.upstream[:1]:
+                self._switch(outcome, entry, now)
         elif isinstance(action, Withdraw):
             self._greet(outcome, self._table.withdraw(action.session, action.origin))
         else:
@@ -87,6 +91,8 @@ class Forwarder(Relay):
             alarm, key = due
             if isinstance(key, Own):
                 self._announce(outcome, key, now)
+            elif isinstance(key, Announced):
+                self._repair(outcome, key, now)
             elif isinstance(key, Pace):
                 silences += self._listen(key, now)
             elif alarm is Alarm.UNKNOWN:
@@ -104,10 +110,11 @@ class Forwarder(Relay):
     def snapshot(self) -> Snapshot:
         """Return all counts, and the sizes of the tables."""
         groups = self.counters.former()
-        lost = 0
+        lost = given_up = 0
         for channel in self._channels.values():
             count = channel.count()
             lost += count["lost"]
+            given_up += channel.gaps.given_up if isinstance(channel, Announced) else 0
             former = groups.get(channel.group)
             groups[channel.group] = count if former is None else added(former, count)
         tables = {
@@ -120,44 +127,11 @@ class Forwarder(Relay):
             "unknown_bytes": self._unknown.used_bytes,
         }
         by_name = {str(group): count for group, count in groups.items()}
-        return self.counters.snapshot(lost, by_name, tables)
+        return self.counters.snapshot(lost, given_up, by_name, tables)
 
     def _greet(self, outcome: Outcome, admissions: list[Admission]) -> None:
         for endpoint, channel in admissions:
             self._beat(outcome, channel, endpoint)
-
-    def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
-        """Send a branch what it asks for and may have: announcements first, then packets.
-
-        No more than `replay_bytes` at once: a slow link would lose the rest, and live data with it.
-        """
-        key = origin_key(action.session, action.origin)
-        if action.origin == ANY_ORIGIN:
-            asked = list(self._table.in_session(action.session))
-        else:
-            named = self._channels.get((key, action.channel))
-            if named is None:
-                self.counters.drop("unknown_channel")
-                return
-            asked = [named]
-        wanted = [channel for channel in asked if action.to in channel.wanting]
-        if asked and not wanted:
-            self.counters.drop("not_downstream")
-        for channel in wanted:
-            self._beat(outcome, channel, action.to)
-        found = [piece for channel in wanted for piece in self._found(channel, action, now)]
-        for data, stride, _ in newest(found, self._parameters.replay_bytes):
-            outcome.transmits.append(Transmit(data, stride, action.to))
-            self.counters.replayed += -(-len(data) // stride)
-
-    def _found(self, channel: Channel, action: Replay, now: Instant) -> list[Piece]:
-        if action.origin == ANY_ORIGIN:
-            before = channel.live_from.get(action.to)
-            oldest = now - self._parameters.newcomer_seconds
-            return self._cache.since(channel.key, before=before, oldest=oldest)
-        if action.bitmap:
-            return self._cache.find(channel.key, action.base, action.bitmap)
-        return self._cache.since(channel.key, base=action.base)
 
     def _own_channel(
         self,
@@ -218,14 +192,22 @@ class Forwarder(Relay):
         self._alarms.set(Alarm.HEARTBEAT, at, channel)
 
     def _listen(self, pace: Pace, now: Instant) -> list[Silent]:
-        """Tell of silence, once; look again later while the flow goes on."""
+        """Tell of silence, and again while it lasts; look again later while the flow goes on."""
+        told: list[Silent] = []
         at = pace.silent_at()
-        if at is not None and at > now:
+        if at is not None and at <= now:
+            pace.grant(now - pace.alarm_at, now)
+            at = pace.silent_at()
+        if at is not None and at <= now:
+            pace.tell()
+            told.append(Silent(pace.last))
+            at = pace.silent_at()
+        # Data sets the alarm anew, unless it is nearer than what data would ask for.
+        pace.watched = not told and at is not None
+        if at is not None:
+            pace.alarm_at = at
             self._alarms.set(Alarm.SILENCE, at, pace)
-            return []
-        # Data sets the alarm again.
-        pace.watched = False
-        return [] if at is None else [Silent(pace.last)]
+        return told
 
     def _sweep(self, now: Instant) -> None:
         """Forget channels nobody tells of any more, and packets that are too old."""

@@ -6,10 +6,10 @@ examined closer, and what is found there is remembered or dropped and counted.
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Iterator, Sequence
 
-from dmmp.alarms import Alarms
 from dmmp.errors import DecodeError
+from dmmp.forwarding.asking import Alarm, Asking
 from dmmp.forwarding.burst import (
     HEAD,
     Burst,
@@ -22,46 +22,31 @@ from dmmp.forwarding.burst import (
     part,
     split,
 )
-from dmmp.forwarding.cache import Cache, Key
+from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
-from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.origination import Origin
-from dmmp.forwarding.table import Active, Table
+from dmmp.forwarding.repair import Wanted
+from dmmp.forwarding.table import Active
 from dmmp.forwarding.unknown import Unknown
 from dmmp.forwarding.window import SEQUENCE_MASK
-from dmmp.messages import decode, encode
-from dmmp.messages.data import DataRequest, Heartbeat
+from dmmp.messages import decode
+from dmmp.messages.data import Heartbeat
 from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
-from dmmp.types import Endpoint, HostId, Instant, SessionId
+from dmmp.types import Endpoint, Instant
 
 BELIEVE_AFTER = 2
 """Heartbeat periods without a heartbeat until one that is not newer is believed again."""
 
 
-class Alarm(Enum):
-    """What the forwarder wakes for."""
-
-    HEARTBEAT = "When to announce an own channel again"
-    SILENCE = "When to look whether upstream is silent"
-    UNKNOWN = "When to give up waiting for a channel's announcement"
-    SWEEP = "When to forget idle channels and old packets"
-
-
-class Relay:
+class Relay(Asking):
     """Takes bursts from upstream; `Forwarder` adds entries, own packets and alarms."""
 
     def __init__(self, parameters: Parameters) -> None:
-        self.counters = Counters(parameters.channels)
-        self._parameters = parameters
-        self._alarms = Alarms()
-        self._table = Table(parameters)
-        self._channels = self._table.channels
-        self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
+        super().__init__(parameters)
         self._unknown = Unknown(parameters)
         self._origins: dict[int, Origin] = {}
-        self._requests = 0
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
@@ -106,36 +91,117 @@ class Relay:
         pace.heard(count, now)
         if not pace.watched:
             pace.watched = True
-            self._alarms.set(Alarm.SILENCE, now + self._parameters.silence_least, pace)
+            pace.alarm_at = now + self._parameters.silence_least
+            self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
         if not numbers and channel.window.admit(first, count, now):
             self._pass_on(outcome, channel, plan, data, stride, first, count, now)
         else:
             self._sift(outcome, channel, plan, run, now)
+        if channel.window.passed:
+            self._note_gaps(channel, now)
+        if channel.wants.waiting:
+            self._serve(outcome, channel, plan, run, now)
 
     def _sift(
         self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
     ) -> None:
         """Pass on what is new of a run, cut out of it without copying."""
-        data, stride, count, _, _, _, first, numbers = run
-        if not numbers:
-            numbers = tuple(number & SEQUENCE_MASK for number in range(first, first + count))
+        data, stride = run.data, run.stride
+        numbers = listed(run)
+        if channel.wants.waiting:
+            fetched = [channel.wants.is_fetched(number) for number in numbers]
+            if any(fetched):
+                for begin, end in spans(fetched):
+                    self._take_fetched(outcome, channel, plan, cut_out(run, begin, end), now)
+                for begin, end in spans([not mark for mark in fetched]):
+                    self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
+                return
         fresh, duplicates, old = channel.window.sift(numbers, now)
         if duplicates:
             channel.duplicates += duplicates
             self.counters.drop("duplicate", duplicates)
         if old:
             self.counters.drop("old", old)
-        for begin, end in fresh:
-            # The cache holds consecutive numbers, so a stretch of new ones ends at a gap.
-            while begin < end:
-                stop = begin + 1
-                while stop < end and numbers[stop] == numbers[stop - 1] + 1 & SEQUENCE_MASK:
-                    stop += 1
-                piece = part(data, stride, begin, stop)
-                self._pass_on(
-                    outcome, channel, plan, piece, stride, numbers[begin], stop - begin, now
-                )
-                begin = stop
+        repairs = bool(channel.gaps.stretches)
+        for begin, end in consecutive(fresh, numbers):
+            first, count = numbers[begin], end - begin
+            if repairs:
+                self._fill(channel, plan.sender, first, count, now)
+            piece = part(data, stride, begin, end)
+            self._pass_on(outcome, channel, plan, piece, stride, first, count, now)
+
+    def _fill(
+        self, channel: Announced, sender: Endpoint, first: int, count: int, now: Instant
+    ) -> None:
+        """Note that packets came that somebody may have been asked for."""
+        asked, round_trip = channel.gaps.fill(first, count, sender, now)
+        if asked:
+            self.counters.repaired += asked
+        if round_trip:
+            self._round_trips.measure(sender, round_trip)
+
+    def _take_repair(
+        self,
+        outcome: Outcome,
+        run: Run,
+        channel: Channel | None,
+        active: Active,
+        sender: Endpoint,
+        now: Instant,
+    ) -> None:
+        """Take from one who is not upstream what is missing and was asked for, and no more."""
+        taken: list[tuple[int, int]] = []
+        numbers = listed(run)
+        if isinstance(channel, Announced):
+            gaps, wants = channel.gaps, channel.wants
+            taken = spans([gaps.asked(one) or wants.is_fetched(one) for one in numbers])
+        accepted = sum(end - begin for begin, end in taken)
+        if accepted < run.packets:
+            self.counters.drop("not_upstream", run.packets - accepted)
+        if not taken:
+            return
+        assert isinstance(channel, Announced)
+        plan = channel.single_plan(sender, active.word, active.pace, run.first)
+        for begin, end in taken:
+            self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
+            self._serve(outcome, channel, plan, cut_out(run, begin, end), now)
+
+    def _take_fetched(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Take what was asked for on behalf of others: it goes to them, and to programs here."""
+        numbers = listed(run)
+        waiting = channel.wants.take(numbers, True, now)
+        sifted = channel.window.sift(numbers, now)
+        self.counters.drop("old", sifted.old)
+        self.counters.drop("duplicate", sifted.duplicates)
+        channel.duplicates += sifted.duplicates
+        for begin, end in consecutive([(0, len(numbers))], numbers):
+            piece = part(run.data, run.stride, begin, end)
+            self._cache.add(channel.key, numbers[begin], end - begin, piece, run.stride, now)
+        for begin, end in sifted.fresh:
+            piece = part(run.data, run.stride, begin, end)
+            self._count(channel, piece, end - begin)
+            if plan.deliver:
+                self._deliver(outcome, channel, piece, run.stride, numbers[begin], end - begin, now)
+        for to, marks in waiting:
+            self._hand_on(outcome, channel, run, marks, to)
+
+    def _serve(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Send what has come to those who wait for it and do not get it as branches."""
+        for to, marks in channel.wants.take(listed(run), False, now):
+            if to not in plan.targets and to != plan.sender:
+                self._hand_on(outcome, channel, run, marks, to)
+
+    def _hand_on(
+        self, outcome: Outcome, channel: Announced, run: Run, marks: list[bool], to: Endpoint
+    ) -> None:
+        for begin, end in spans(marks):
+            piece = part(run.data, run.stride, begin, end)
+            outcome.transmits.append(Transmit(piece, run.stride, to))
+            self.counters.replayed += end - begin
 
     def _pass_on(
         self,
@@ -154,11 +220,7 @@ class Relay:
         if not targets and not plan.deliver:
             counters.dropped["no_members"] += count
             return
-        size = len(data)
-        counters.data_received += count
-        counters.bytes += size
-        channel.received += count
-        channel.octets += size
+        self._count(channel, data, count)
         if targets:
             transmits = outcome.transmits
             for to in targets:
@@ -167,10 +229,30 @@ class Relay:
             counters.data_forwarded += copies
             channel.forwarded += copies
         if plan.deliver:
-            outcome.deliveries.append(Delivery(data, stride, channel.group))
-            counters.delivered += count
-            channel.delivered += count
+            self._deliver(outcome, channel, data, stride, first, count, now)
         self._cache.add(channel.key, first, count, data, stride, now)
+
+    def _count(self, channel: Announced, data: Octets, packets: int) -> None:
+        size = len(data)
+        self.counters.data_received += packets
+        self.counters.bytes += size
+        channel.received += packets
+        channel.octets += size
+
+    def _deliver(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        data: Octets,
+        stride: int,
+        first: int,
+        count: int,
+        now: Instant,
+    ) -> None:
+        """Give consecutive packets to the programs."""
+        outcome.deliveries.append(Delivery(data, stride, channel.group))
+        self.counters.delivered += count
+        channel.delivered += count
 
     def _examine(
         self, outcome: Outcome, run: Run, channel: Channel | None, sender: Endpoint, now: Instant
@@ -180,6 +262,8 @@ class Relay:
         reason = self._refusal(run, active, sender, now)
         if reason is not None or active is None:
             self.counters.drop(reason or "no_entry", run.packets)
+        elif sender not in active.entry.upstream:
+            self._take_repair(outcome, run, channel, active, sender, now)
         elif run.word & 0xFFFF == Option.HEARTBEAT:
             for datagram in split(run.data, run.stride):
                 self._learn(outcome, bytes(datagram), run, active, sender, now)
@@ -202,7 +286,9 @@ class Relay:
             return "own"
         if active is None:
             return "no_entry"
-        if sender not in active.entry.upstream:
+        if sender not in active.entry.upstream and (
+            option != Option.DATA or sender not in active.entry.repairers
+        ):
             return "not_upstream"
         if not active.versions.accepts(tree_version, now):
             return "stale_tree"
@@ -236,10 +322,13 @@ class Relay:
         if channel is None:
             self.counters.drop("channels_full")
             return
+        if channel.complete:
+            active.pace.rest(now)
         self.counters.heartbeats_received += 1
         for to in channel.wanting:
             if to != sender:
                 self._beat(outcome, channel, to)
+        self._note_tail(channel, now)
         for held, held_sender in self._unknown.take(key):
             self._run(outcome, held, held_sender, now)
 
@@ -260,7 +349,7 @@ class Relay:
             self._forget(channel)
         if not self._table.has_room():
             return None
-        channel = Announced(key, message, datagram, now)
+        channel = Announced(key, message, datagram, self._parameters, now)
         self._table.add(channel)
         self._arm_sweep(now)
         return channel
@@ -278,21 +367,8 @@ class Relay:
             self.counters.drop("unknown_channel", run.packets)
         elif is_first:
             self._alarms.set(Alarm.UNKNOWN, now + self._parameters.unknown_hold, key)
-            self._requests = self._requests + 1 & SEQUENCE_MASK
-            request = encode(
-                DataRequest(
-                    session=SessionId(key[0] >> 32),
-                    sequence=self._requests,
-                    tree_version=active.entry.tree_version,
-                    origin=HostId(key[0] & ORIGIN_MASK),
-                    channel=key[1],
-                    base=run.first,
-                    # One bit that is not set: the announcement is enough, the data is here.
-                    bitmap=b"\0",
-                )
-            )
-            outcome.transmits.append(Transmit(request, len(request), sender))
-            self.counters.requests += 1
+            # One bit that is not set: the announcement is enough, the data is here.
+            self._request(outcome, key, active.entry, Wanted(run.first, b"\0"), sender)
 
     def _beat(self, outcome: Outcome, channel: Channel, to: Endpoint) -> None:
         """Send a channel's last heartbeat to a branch."""
@@ -303,9 +379,50 @@ class Relay:
     def _forget(self, channel: Channel) -> None:
         """Let go of a channel; its counts join those of its group."""
         self._table.remove(channel)
+        if isinstance(channel, Announced):
+            self._alarms.stop(Alarm.REPAIR, channel)
+            self.counters.former_given_up += channel.gaps.given_up
         self._cache.forget(channel.key)
         self.counters.retire(channel.group, channel.count())
 
     def _arm_sweep(self, now: Instant) -> None:
         if not self._alarms.is_set(Alarm.SWEEP):
             self._alarms.set(Alarm.SWEEP, now + self._parameters.heartbeat_idle)
+
+
+def listed(run: Run) -> tuple[int, ...]:
+    """List a run's sequence numbers."""
+    if run.numbers:
+        return run.numbers
+    return tuple(number & SEQUENCE_MASK for number in range(run.first, run.first + run.packets))
+
+
+def cut_out(run: Run, begin: int, end: int) -> Run:
+    """Take the segments from `begin` up to `end` of a run, without copying."""
+    numbers = listed(run)[begin:end]
+    piece = part(run.data, run.stride, begin, end)
+    return run._replace(data=piece, packets=end - begin, first=numbers[0], numbers=numbers)
+
+
+def consecutive(
+    ranges: Sequence[tuple[int, int]], numbers: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Cut index ranges where the numbers do not count up: the cache holds consecutive ones."""
+    for begin, end in ranges:
+        while begin < end:
+            stop = begin + 1
+            while stop < end and numbers[stop] == numbers[stop - 1] + 1 & SEQUENCE_MASK:
+                stop += 1
+            yield begin, stop
+            begin = stop
+
+
+def spans(marks: Sequence[bool]) -> list[tuple[int, int]]:
+    """List the index ranges (begin, end) in which all marks are set."""
+    found: list[tuple[int, int]] = []
+    for at, mark in enumerate(marks):
+        if mark and found and found[-1][1] == at:
+            found[-1] = (found[-1][0], at + 1)
+        elif mark:
+            found.append((at, at + 1))
+    return found

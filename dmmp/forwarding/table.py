@@ -123,13 +123,14 @@ class Table:
         else:
             pace, versions = former.pace, former.versions
             versions.change(entry.tree_version, now)
+        pace.patience = entry.patience
         active = self.entries[key] = Active(entry, former, pace, versions)
         changed: list[Endpoint] | None = None
         if former is not None:
             changed = active.changed_since(former)
-            if not active.wanted:
-                # Upstream will stop, and rightly. Where less is wanted, but something, a needless
-                # probe is better than a failure overlooked.
+            if not active.wanted or not entry.upstream:
+                # Upstream will stop, and rightly, or there is none. Where less is wanted, but
+                # something, a needless probe is better than a failure overlooked.
                 pace.reset()
             if former.entry.upstream[:1] != entry.upstream[:1]:
                 pace.alive(now)

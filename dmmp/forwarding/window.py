@@ -1,7 +1,8 @@
 """The duplicate window of one channel: which sequence numbers came, and how many are missing.
 
 Numbers are serial ones of 32 bits (RFC 1982). A burst that follows in order costs one comparison.
-The window delivers nothing and asks for nothing; repair reads `missing` when it comes.
+The window delivers nothing and asks for nothing; repair reads `missing` when it comes, and is told
+by `passed` where to look.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Window:
     `lost` is the count of numbers between the first one accepted and `highest` that did not come,
     by now: a straggler takes one back. `missing` and `unseen` are bitmaps in which bit n stands for
     `highest` - n; missing numbers are counted as lost, unseen ones come from before the beginning
-    (or from a pause) and are only not duplicates.
+    (or from a pause) and are only not duplicates. `passed` lists the stretches of numbers that
+    became missing, as (first, count), until whoever repairs takes them away.
     """
 
     __slots__ = (
@@ -59,6 +61,7 @@ class Window:
         "highest",
         "lost",
         "missing",
+        "passed",
         "unseen",
     )
 
@@ -67,6 +70,7 @@ class Window:
         self.missing = 0
         self.unseen = _FULL
         self.lost = 0
+        self.passed: list[tuple[int, int]] = []
         self.accepted_at: Instant = float("-inf")
         self._old_row = 0
         self._settled = False
@@ -75,6 +79,11 @@ class Window:
     def begun(self) -> bool:
         """Tell whether anything was ever accepted."""
         return self.accepted_at != float("-inf")
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether numbers that are passed over now would be missing."""
+        return self._settled
 
     def admit(self, first: int, count: int, now: Instant) -> bool:
         """Take `count` numbers from `first` on if all lie ahead; else do nothing: use `sift`."""
@@ -119,6 +128,34 @@ class Window:
         ahead = (announced - self.highest) & SEQUENCE_MASK
         return ahead if self._settled and ahead <= OUTAGE else 0
 
+    def expect(self, announced: int) -> None:
+        """Take all numbers up to `announced` as sent: those that did not come are missing now.
+
+        `highest` moves on, so that each of them is welcome once, like any other missing one.
+        """
+        ahead = self.tail(announced)
+        if ahead:
+            self._take_gap((announced + 1) & SEQUENCE_MASK, ahead + 1)
+            self.highest = announced
+
+    def is_missing(self, number: int) -> bool:
+        """Tell whether a number was passed over and has not come."""
+        age = (self.highest - number) & SEQUENCE_MASK
+        return age < WINDOW and bool(self.missing >> age & 1)
+
+    def missing_in(self, first: int, count: int) -> int:
+        """Return `count` numbers from `first` on as bits, `first` the highest: 1 is missing.
+
+        None of them may lie ahead of `highest`.
+        """
+        youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
+        return 0 if youngest >= WINDOW else self.missing >> youngest & (1 << count) - 1
+
+    def unseen_in(self, first: int, count: int) -> int:
+        """Return likewise the numbers from before the beginning, or from a pause."""
+        youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
+        return 0 if youngest >= WINDOW else self.unseen >> youngest & (1 << count) - 1
+
     def _take_gap(self, first: int, ahead: int) -> bool:
         """Make `highest` the number before `first`, if that lies ahead."""
         if not self.begun:
@@ -133,13 +170,18 @@ class Window:
             else:
                 self.lost += gap
                 self.missing, self.unseen = _FULL, 0
+                # The window stands before `first` again, as `admit` expects it to.
+                self.highest = (first - 1) & SEQUENCE_MASK
+                self.passed.append(((first - WINDOW) & SEQUENCE_MASK, WINDOW))
             return True
         self.missing = self.missing << gap & _FULL
         self.unseen = self.unseen << gap & _FULL
         passed = (1 << gap) - 1
         if self._settled:
-            self.missing |= passed
-            self.lost += gap
+            if gap:
+                self.missing |= passed
+                self.lost += gap
+                self.passed.append(((first - gap) & SEQUENCE_MASK, gap))
         else:
             self.unseen |= passed
         self._settled = True

@@ -87,6 +87,7 @@ class LeaveReason(IntEnum):
     MOVED = 1
     DECLINED = 2
     DISMISSED = 3
+    HANDOVER = 4
 
 
 class RefreshKind(IntEnum):

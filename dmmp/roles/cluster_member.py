@@ -48,9 +48,9 @@ from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
-from dmmp.roles.handover import Handover, for_states, ignored
+from dmmp.roles.handover import Claim, Handover, for_states, ignored
+from dmmp.roles.leaving import LEAVING, LeavingRole
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
@@ -69,7 +69,7 @@ from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class ClusterMember(SeekingRole):
+class ClusterMember(LeavingRole):
     """See the module's docstring."""
 
     NAME = "member"
@@ -210,12 +210,37 @@ class ClusterMember(SeekingRole):
         """Do not take the lost parent's name from the RP again, which may not know yet."""
         self.lost = (parent.record.host,)
         self.refused = self.lost
+        led = parent.record.host == parent.super_node
+        if led and parent.successor.host == self.standing.host:
+            self.alarms.set(Alarm.CLAIM, now + self.parameters.claim_after)
         yield from ()
+
+    def on_claim(self, key: Hashable, now: Instant) -> Actions:
+        """Neither source nor another place is in sight: hold the cluster together (Decision 22)."""
+        if self.parent() is None and isinstance(self.state, (Probing, Asking, Waiting)):
+            self._stop_seeking()
+            yield Become("super-node", Claim(self.standing))
+
+    def _stop_seeking(self) -> None:
+        for alarm in (Alarm.PROBES, Alarm.PROBES_DONE, Alarm.OFFERS_DONE, Alarm.JOIN_AGAIN):
+            self.alarms.stop(alarm)
+        self.alarms.stop(Alarm.CLAIM)
 
     def on_joined(self, now: Instant) -> Actions:
         """A parent has confirmed: the next search starts afresh."""
         self.lost = self.refused = ()
+        self.alarms.stop(Alarm.CLAIM)
         yield from ()
+
+    def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Renew the place; below a super node that has no way to the source look for another."""
+        yield from super().on_refresh_alarm(key, now)
+        parent = self.parent()
+        if parent is None or parent.record.host != parent.super_node or self.has_place():
+            return
+        if isinstance(self.state, Joined):
+            self.state = Waiting(parent)
+            yield from self.on_join_again(None, now)
 
     # A super node from now on.
 
@@ -234,8 +259,7 @@ class ClusterMember(SeekingRole):
                 sender,
             )
             return
-        for alarm in (Alarm.PROBES, Alarm.PROBES_DONE, Alarm.OFFERS_DONE, Alarm.JOIN_AGAIN):
-            self.alarms.stop(alarm)
+        self._stop_seeking()
         yield from self.give_back()
         yield Become("super-node", Handover(self.standing, message, sender, self.parent()))
 
@@ -268,10 +292,19 @@ class ClusterMember(SeekingRole):
         return max(0, most - children.taken(False, now) - children.taken(True, now))
 
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
-        """Name the grandparent and the child's siblings with room (Decision 20)."""
+        """Name the grandparent, and one of its level or this host's with room (Decision 20).
+
+        The grandparent's level first: what kills parent and grandparent leaves those. The children
+        themselves come last: they lose their parent with the child.
+        """
         parent = self.parent()
-        siblings = self.standing.children.records(False, BACKUPS + 1)
-        return choose_backups(child, parent.record if parent else None, siblings, BACKUPS)
+        known = self.kinship.named.values() if parent is not None else ()
+        above = [kin.record for kin in known if parent and parent.record.host not in kin.path]
+        beside = [kin.record for kin in known if parent and parent.record.host in kin.path]
+        children = self.standing.children.records(False, BACKUPS + 1)
+        turn = self.standing.children.turn(child)
+        others = [*above, *beside, *children]
+        return choose_backups(child, parent.record if parent else None, others, BACKUPS, turn)
 
     def view(self, now: Instant) -> View:
         """Take a snapshot for people and checks."""
@@ -283,72 +316,70 @@ class ClusterMember(SeekingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: SeekingRole.on_rp_silent,
-        PingRpRequest: SeekingRole.on_rp_silent,
-        JoinRequest: SeekingRole.on_join_unanswered,
-        ClusterRequest: SeekingRole.on_join_unanswered,
-        RefreshRequest: SeekingRole.on_refresh_unanswered,
-        ProbeRequest: SeekingRole.on_probe_unanswered,
+        SubscriptionRequest: LeavingRole.on_rp_silent,
+        PingRpRequest: LeavingRole.on_rp_silent,
+        JoinRequest: LeavingRole.on_join_unanswered,
+        ClusterRequest: LeavingRole.on_join_unanswered,
+        RefreshRequest: LeavingRole.on_refresh_unanswered,
+        ProbeRequest: LeavingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: SeekingRole.on_retry,
-        Alarm.LOCATE: SeekingRole.on_locate_alarm,
-        Alarm.REGISTER: SeekingRole.on_register_alarm,
-        Alarm.SWEEP: SeekingRole.on_sweep,
+        Alarm.RETRY: LeavingRole.on_retry,
+        Alarm.LOCATE: LeavingRole.on_locate_alarm,
+        Alarm.REGISTER: LeavingRole.on_register_alarm,
+        Alarm.SWEEP: LeavingRole.on_sweep,
         Alarm.PROBES: on_probes_alarm,
         Alarm.PROBES_DONE: on_probes_done,
-        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
+        Alarm.OFFERS_DONE: LeavingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
-        Alarm.ROOM: SeekingRole.on_room_alarm,
-        Alarm.RETIRE: SeekingRole.on_retire,
-        Alarm.LEAVE: SeekingRole.on_leave_alarm,
+        Alarm.REFRESH: on_refresh_alarm,
+        Alarm.CLAIM: on_claim,
+        Alarm.ROOM: LeavingRole.on_room_alarm,
+        Alarm.RETIRE: LeavingRole.on_retire,
+        Alarm.LEAVE: LeavingRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): SeekingRole.on_start,
-        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
+        (Idle, Start): LeavingRole.on_start,
+        (Locating, SubscriptionResponse): LeavingRole.on_subscription,
         (Probing, ProbeResponse): on_probed,
-        (Asking, JoinResponse): SeekingRole.on_offer,
-        (Asking, ClusterResponse): SeekingRole.on_offer,
-        (Confirming, RefreshResponse): SeekingRole.on_confirmed,
+        (Asking, JoinResponse): LeavingRole.on_offer,
+        (Asking, ClusterResponse): LeavingRole.on_offer,
         **for_states(
-            (Probing, Asking, Joined, Waiting),
+            (Probing, Asking, Confirming, Joined, Waiting),
             {
-                RefreshResponse: SeekingRole.on_refresh_response,
-                Silence: SeekingRole.on_silence,
+                RefreshResponse: LeavingRole.on_refresh_answered,
+                Silence: LeavingRole.on_silence,
             },
         ),
-        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
+        **for_states(_ALIVE, {Stop: LeavingRole.on_stop, Subscribe: LeavingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),
-            {ProbeResponse: SeekingRole.on_probe_response},
+            {ProbeResponse: LeavingRole.on_probe_response},
         ),
         **for_states(
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
-                ProbeRequest: SeekingRole.on_probe,
-                StatusReport: SeekingRole.on_status_report,
-                JoinRequest: SeekingRole.on_join_request,
-                RefreshRequest: SeekingRole.on_refresh,
-                LeaveReport: SeekingRole.on_leave_report,
-                LeaveResponse: SeekingRole.on_leave_response,
-                DataRequest: SeekingRole.on_data_request,
+                ProbeRequest: LeavingRole.on_probe,
+                StatusReport: LeavingRole.on_status_report,
+                JoinRequest: LeavingRole.on_join_request,
+                RefreshRequest: LeavingRole.on_refresh,
+                LeaveReport: LeavingRole.on_leave_report,
+                LeaveResponse: LeavingRole.on_leave_response,
+                DataRequest: LeavingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: SeekingRole.on_promotion_request,
-                BreakRequest: SeekingRole.on_break_request,
-                Unreachable: SeekingRole.on_unreachable,
+                PromotionRequest: LeavingRole.on_promotion_request,
+                BreakRequest: LeavingRole.on_break_request,
+                Unreachable: LeavingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
-        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
-        (Leaving, ProbeRequest): SeekingRole.on_probe,
+        **LEAVING,
     }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)

@@ -13,7 +13,7 @@ from dmmp.errors import UsageError
 from dmmp.events import RoleChanged
 from dmmp.parameters import Parameters
 from dmmp.roles.cluster_member import ClusterMember
-from dmmp.roles.handover import Demotion, Handover
+from dmmp.roles.handover import Claim, Demotion, Handover
 from dmmp.roles.overlay import OverlayRole
 from dmmp.roles.role import Input
 from dmmp.roles.source import Source
@@ -73,6 +73,10 @@ class EndHost:
             super_node = SuperNode(self.standing)
             self.role = super_node
             actions.extend(super_node.take_over(past, now))
+        elif isinstance(past, Claim):
+            super_node = SuperNode(self.standing)
+            self.role = super_node
+            actions.extend(super_node.claim(now))
         elif isinstance(past, Demotion):
             member = ClusterMember(self.standing)
             self.role = member

@@ -31,6 +31,13 @@ class Handover:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """An orphan's past as it claims the place of its dead super node (Decision 22)."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
 class Demotion:
     """A super node's past as it becomes a member; `parent` serves it until it is in a cluster."""
 

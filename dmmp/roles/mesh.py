@@ -32,6 +32,10 @@ class Peer:
     round_trip: float | None = None
     announced_us: int | None = None
     links: dict[HostId, int] = field(default_factory=dict)
+    path: tuple[HostId, ...] = ()
+    """Ids from it, itself first, up to the source, as it last said."""
+    successors: tuple[HostRecord, ...] = ()
+    """Its most capable children; told to the source only (slide 21)."""
 
     def sample(self, round_trip: float, weight: float) -> None:
         """Take in one round trip: the least at first, smoothed afterwards (Decision 12)."""
@@ -116,6 +120,18 @@ class Mesh:
         peer.links = announced
         return True
 
+    def room(self, tree: Mapping[HostId, HostId]) -> dict[HostId, int]:
+        """Return how many places each member has left in the mesh under this tree."""
+        room = {host: self._places(peer) for host, peer in self.peers.items()}
+        for parent in tree.values():
+            if parent in room:
+                room[parent] -= 1
+        return room
+
+    def _places(self, peer: Peer) -> int:
+        out_degree = peer.record.out_degree
+        return out_degree if peer.record.host == self._source else mesh_share(out_degree)
+
     def tree(
         self, me: HostId, my_out_degree: int, my_links: Mapping[HostId, int]
     ) -> dict[HostId, HostId]:
@@ -123,10 +139,7 @@ class Mesh:
         source = self.source()
         if source is None:
             return {}
-        caps = {
-            host: peer.record.out_degree if peer is source else mesh_share(peer.record.out_degree)
-            for host, peer in self.peers.items()
-        }
+        caps = {host: self._places(peer) for host, peer in self.peers.items()}
         caps[me] = mesh_share(my_out_degree)
         state: dict[HostId, Mapping[HostId, int]] = {
             host: peer.links for host, peer in self.peers.items()

@@ -7,12 +7,14 @@ the others and moves to its parent there: the new one confirms before the old on
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from dmmp.actions import Become, Send
 from dmmp.alarms import jittered
 from dmmp.messages import (
+    DataRequest,
     LeaveReport,
+    ProbeResponse,
     RefreshRequest,
     RefreshResponse,
     SetupRequest,
@@ -30,24 +32,30 @@ from dmmp.messages.common import (
     Status,
     located,
 )
+from dmmp.policies.backups import BACKUPS
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
 from dmmp.roles.handover import Demotion
-from dmmp.roles.mesh import Mesh
+from dmmp.roles.leaving import LeavingRole
+from dmmp.roles.mesh import Mesh, Peer
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
-    Confirming,
     Joined,
     Offer,
+    Parent,
     Registering,
 )
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class MeshingRole(SeekingRole):
+def is_source(peer: Peer) -> bool:
+    """Tell whether a member of the mesh is the source."""
+    return bool(peer.record.flags & HostFlag.SOURCE)
+
+
+class MeshingRole(LeavingRole):
     """A role that takes part in the mesh; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:
@@ -70,12 +78,21 @@ class MeshingRole(SeekingRole):
             self.heard(message.sender, sender, request, now)
             yield from self.choose_mesh_links(now)
 
-    def heard(self, record: HostRecord, sender: Endpoint, request: Request, now: Instant) -> None:
+    def heard(
+        self,
+        record: HostRecord,
+        sender: Endpoint,
+        request: Request,
+        now: Instant,
+        above: tuple[HostId, ...] | None = None,
+    ) -> None:
         """Renew what is known of a mesh member from its answer."""
         peer = self.mesh.peers.get(record.host)
         if peer is None or peer.endpoint != sender:
             return
         peer.record, peer.heard = located(record, sender), now
+        if above is not None:
+            peer.path = (record.host, *above)
         trip = request.round_trip(now)
         if trip is not None:
             peer.sample(trip, self.parameters.delay_weight)
@@ -112,6 +129,7 @@ class MeshingRole(SeekingRole):
                     super_node=self.standing.host,
                     root_path=self.root_path(),
                     links=links,
+                    successors=self.successors() if is_source(peer) else (),
                 ),
                 peer.endpoint,
                 now,
@@ -129,6 +147,7 @@ class MeshingRole(SeekingRole):
         yield Send(self.refresh_answer(message, status, now), sender)
         if peer is not None and known:
             peer.record, peer.heard = located(message.sender, sender), now
+            peer.path = (message.sender.host, *message.root_path)
             if self.mesh.note_links(message.source, message.links):
                 self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         else:
@@ -141,7 +160,7 @@ class MeshingRole(SeekingRole):
         request = self.standing.requests.peek(message, sender)
         if request is not None and self._is_mesh_refresh(request):
             self.standing.requests.close(message.sequence)
-            self.heard(message.sender, sender, request, now)
+            self.heard(message.sender, sender, request, now, message.root_path)
             source = self.mesh.source()
             if (
                 message.status == Status.UNKNOWN_HOST
@@ -149,10 +168,8 @@ class MeshingRole(SeekingRole):
                 and source.endpoint == sender
             ):
                 yield from self.dismissed(now)
-        elif isinstance(self.state, Confirming):
-            yield from self.on_confirmed(message, sender, now)
         else:
-            yield from self.on_refresh_response(message, sender, now)
+            yield from self.on_refresh_answered(message, sender, now)
 
     def _is_mesh_refresh(self, request: Request) -> bool:
         return (
@@ -164,9 +181,12 @@ class MeshingRole(SeekingRole):
         if not self._is_mesh_refresh(request):
             yield from self.on_refresh_unanswered(request, now)
             return
-        for peer in self.mesh.peers.values():
+        for peer in list(self.mesh.peers.values()):
             if peer.endpoint == request.to:
+                # Dead, or cut off from here: it is no link to announce as long as this lasts.
+                peer.round_trip = peer.announced_us = None
                 yield from self.report_inactive(peer.record, now)
+                yield from self.choose_mesh_links(now)
 
     def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
         """Tell the source that a super node does not answer (slide 18)."""
@@ -199,6 +219,7 @@ class MeshingRole(SeekingRole):
         yield Send(self.standing.answer(StatusResponse, message), sender)
         source = self.mesh.source()
         if source is None or source.endpoint != sender:
+            yield from self._on_news_from_below(message, sender, now)
             return
         self.note_tree_version(message)
         subject = message.subject
@@ -210,14 +231,97 @@ class MeshingRole(SeekingRole):
             self.mesh.remove(subject.host)
             yield from self.choose_mesh_links(now)
 
+    def _on_news_from_below(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
+        """Somebody known says that a super node is inactive: the source judges (slide 18)."""
+        peer = self.mesh.peers.get(message.subject.host)
+        known = (
+            self.kinship.is_guest(sender, now)
+            or self.standing.children.by_endpoint(sender) is not None
+            or any(held.endpoint == sender for held in self.mesh.peers.values())
+        )
+        source = self.mesh.source()
+        if peer is None or not known or source is None or message.state != HostState.INACTIVE:
+            return
+        if not self.standing.requests.is_open(StatusReport, source.endpoint):
+            yield from self.report_inactive(peer.record, now)
+
+    # Backups, which a super node finds by itself: it knows the whole mesh.
+
+    def relatives(self) -> Sequence[HostRecord]:
+        """List nobody: mesh members refresh each other anyway (slide 18)."""
+        return ()
+
+    def backup_offers(self, parent: Parent) -> list[Offer]:
+        """List the source and the super nodes not below this host, those with room first.
+
+        Room in the mesh follows from the core tree, which every super node computes.
+        """
+        room = self.mesh.room(self.core_tree())
+        usable = self._mesh_backups(parent)
+        usable.sort(
+            key=lambda peer: (
+                parent.record.host in peer.path,
+                room.get(peer.record.host, 0) <= 0,
+                len(peer.path),
+            )
+        )
+        return [
+            Offer(
+                Candidate(peer.record, peer.round_trip),
+                self.standing.host,
+                peer.path or (peer.record.host,),
+            )
+            for peer in usable[: BACKUPS + 1]
+        ]
+
+    def _mesh_backups(self, parent: Parent) -> list[Peer]:
+        """List the mesh members that could be the parent instead: source first, then by delay."""
+        source = self.mesh.source()
+        peers = [] if source is None else [source]
+        peers += self.mesh.super_nodes()
+        return [
+            peer
+            for peer in peers
+            if peer.record.host != parent.record.host
+            and (peer is source or (peer.path and peer.round_trip is not None))
+            and self.may_hang_below(peer.path or (peer.record.host,))
+        ]
+
+    def repairers(self) -> tuple[Endpoint, ...]:
+        """List mesh members that could be the parent, then some of its children (slide 17).
+
+        A host that has just become a super node may have children who know more than it does.
+        """
+        parent = self.parent()
+        if parent is None:
+            return ()
+        found = [peer.endpoint for peer in self._mesh_backups(parent)[: BACKUPS + 1]]
+        found += [child.endpoint for child in self.standing.children.of(mesh=False)[:BACKUPS]]
+        return tuple(e for e in dict.fromkeys(found) if e != parent.endpoint)
+
+    def may_ask(self, message: DataRequest, sender: Endpoint, now: Instant) -> bool:
+        """Tell whether a host may have data: its relatives, and every member of the mesh."""
+        return super().may_ask(message, sender, now) or any(
+            peer.endpoint == sender for peer in self.mesh.peers.values()
+        )
+
+    def note_backup(
+        self, message: ProbeResponse, request: Request, sender: Endpoint, now: Instant
+    ) -> None:
+        """A mesh member has answered a probe: note when, and how far it is."""
+        self.heard(message.sender, sender, request, now)
+
+    def core_tree(self) -> dict[HostId, HostId]:
+        """Compute every super node's mesh parent from the links known (Decision 15)."""
+        mine = {link.neighbour: link.delay_us for link in self.link_state()}
+        return self.mesh.tree(self.standing.host, self.standing.setup.out_degree, mine)
+
     def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
         """Compute the core tree and move to this host's parent there (Decision 15)."""
         state = self.state
         if not isinstance(state, Joined):
             return
-        my_links = {link.neighbour: link.delay_us for link in self.link_state()}
-        tree = self.mesh.tree(self.standing.host, self.standing.setup.out_degree, my_links)
-        chosen = tree.get(self.standing.host)
+        chosen = self.core_tree().get(self.standing.host)
         peer = self.mesh.peers.get(chosen) if chosen is not None else None
         if peer is None or peer.endpoint == state.parent.endpoint:
             return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from dmmp.actions import Action, ForwardingEntry, Install, Report, Send, Withdraw
@@ -28,6 +29,7 @@ from dmmp.messages import (
     SubscriptionResponse,
 )
 from dmmp.messages.common import (
+    MAXIMUM_KIN,
     HostFlag,
     HostRecord,
     Status,
@@ -124,7 +126,8 @@ class OverlayRole(Role, ABC):
         if not told:
             yield from self.go(now)
             return
-        self.state = Leaving(frozenset(told))
+        leaving = self.state if isinstance(self.state, Leaving) else Leaving()
+        self.state = replace(leaving, waiting_for=frozenset(told))
         self.alarms.set(Alarm.LEAVE, now + self.parameters.leave_wait)
         for endpoint in dict.fromkeys(told):
             message = self.standing.make(LeaveReport, replacement=replacement)
@@ -134,8 +137,13 @@ class OverlayRole(Role, ABC):
         """One more knows that this host goes."""
         if self.matched(message, sender) is None or not isinstance(self.state, Leaving):
             return
+        yield from self.one_less(sender, now)
+
+    def one_less(self, sender: Endpoint, now: Instant) -> Actions:
+        """Wait for one answer less; without any more to wait for, go."""
+        assert isinstance(self.state, Leaving)
         waiting_for = self.state.waiting_for - {sender}
-        self.state = Leaving(waiting_for)
+        self.state = replace(self.state, waiting_for=waiting_for)
         if not waiting_for:
             yield from self.go(now)
 
@@ -177,6 +185,9 @@ class OverlayRole(Role, ABC):
             upstream=self.upstream(),
             downstream=self.standing.children.branches(),
             deliver=self.delivers(),
+            repairers=self.repairers(),
+            me=self.standing.host,
+            patience=self.patience(),
         )
         if entry != self._installed and self.standing.host:
             self._installed = entry
@@ -217,6 +228,8 @@ class OverlayRole(Role, ABC):
             tables=(
                 ("children", len(children)),
                 ("reservations", len(children.reserved)),
+                ("heirs", len(children.heirs)),
+                ("guests", len(standing.kinship.guests)),
                 ("requests", len(standing.requests)),
                 ("alarms", len(self.alarms)),
                 ("groups", len(standing.wanted)),
@@ -264,6 +277,22 @@ class OverlayRole(Role, ABC):
     def delivers(self) -> tuple[Interest, ...]:
         """Return what this host's programs want, in canonical order."""
         return union(self.standing.wants())
+
+    def repairers(self) -> tuple[Endpoint, ...]:
+        """Return whom to ask for what the parent does not send, in order (Decision 18)."""
+        return ()
+
+    def patience(self) -> float:
+        """Return the least silence of the parent that counts, seconds (Decision 11)."""
+        return 0.0
+
+    def siblings_for(self, child: HostId) -> tuple[HostRecord, ...]:
+        """Name others on its level to a child (slide 18)."""
+        return self.standing.children.siblings(child, MAXIMUM_KIN)
+
+    def successor(self) -> HostRecord:
+        """Name the child that takes this host's place if it fails (Decision 22)."""
+        return HostRecord()
 
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
         """Name backup parents to a child (Decision 20)."""

@@ -35,6 +35,7 @@ from dmmp.messages.common import (
 )
 from dmmp.messages.schema import Message
 from dmmp.policies.admission import Applicant, ClusterView, Verdict, admit_first
+from dmmp.policies.backups import BACKUPS
 from dmmp.roles.registration import RegisteredRole
 from dmmp.roles.relatives import Child
 from dmmp.roles.role import Actions
@@ -57,7 +58,7 @@ class ParentRole(RegisteredRole):
         elif not self.is_parent(sender):
             return
         mesh = bool(applicant.flags & HostFlag.SUPER_NODE)
-        if not self.has_place():
+        if not self.may_admit():
             answer = self.offer(JoinResponse, message, Status.NOT_JOINED, mesh, now)
             yield Send(answer, applicant.endpoint)
             return
@@ -166,14 +167,20 @@ class ParentRole(RegisteredRole):
         hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
         record = located(message.sender, sender)
         moved = held is not None and held.endpoint != sender
+        former = children.inherits(host, mesh, now)
+        if former is not None and former.record.host != host:
+            # At this moment, so that this host never has one child more than it can feed.
+            children.remove(former.record.host)
+            self.standing.requests.close_all_to(former.endpoint, ProbeRequest)
+            yield Report(ChildLost(former.record.host, "its place went to its heir"))
         is_new = children.confirm(record, sender, mesh, now + hold)
         child = children.confirmed[host]
         changed = children.note_interest(child, message.interest, message.sequence, now + hold)
         if is_new or changed or moved:
             yield from self.install(now)
-        if is_new:
-            # What this host holds goes ahead of what comes (slide 17). Also to a child that moves:
-            # its old parent may be behind this one, and what lies between would be lost to it.
+        if is_new and not message.sender.flags & HostFlag.FED:
+            # What this host holds goes ahead of what comes (slide 17). A child that was
+            # fed before has asked for what it lacks, just ahead of this message.
             yield Replay(self.standing.session, ANY_ORIGIN, 0, 0, b"", sender)
         if is_new:
             yield Report(ChildAdded(host, sender))
@@ -195,7 +202,7 @@ class ParentRole(RegisteredRole):
             return Status.LOOP
         if held is not None and held.mesh is mesh:
             return Status.SUCCESS
-        if not self.has_place() and held is None:
+        if not self.may_admit() and held is None:
             return Status.NOT_JOINED
         return Status.SUCCESS if self._has_room(host, mesh, now) else Status.FULL
 
@@ -214,8 +221,25 @@ class ParentRole(RegisteredRole):
             sender=self.record(now),
             super_node=self.super_node(),
             root_path=self.root_path(),
-            backups=self.backups_for(message.source) if message.kind == RefreshKind.CHILD else (),
+            **self._relatives_for(message, status),
         )
+
+    def _relatives_for(
+        self, message: RefreshRequest, status: Status
+    ) -> dict[str, tuple[HostRecord, ...] | HostRecord]:
+        """Name to a child its relatives, to a refused one the children that have room."""
+        if message.kind != RefreshKind.CHILD:
+            return {}
+        if status is Status.FULL:
+            spare = self.standing.children.most_spare(False, BACKUPS)
+            return {"backups": tuple(located(child.record, child.endpoint) for child in spare)}
+        if status is not Status.SUCCESS:
+            return {}
+        return {
+            "backups": self.backups_for(message.source),
+            "siblings": self.siblings_for(message.source),
+            "successor": self.successor(),
+        }
 
     def on_child_leaves(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
         """Let a child, or an applicant that declined, go (slide 20)."""
@@ -224,8 +248,15 @@ class ParentRole(RegisteredRole):
         if message.reason == LeaveReason.DECLINED:
             return
         child = self.standing.children.confirmed.get(message.source)
-        if child is not None and child.endpoint == sender:
-            yield from self.drop_child(message.source, "left", now)
+        if child is None or child.endpoint != sender:
+            return
+        if message.reason == LeaveReason.HANDOVER:
+            heir = message.replacement.host
+            if heir and heir not in self.ancestors():
+                until = now + self.parameters.hold_cluster
+                self.standing.children.will(heir, message.source, until)
+            return
+        yield from self.drop_child(message.source, "left", now)
 
     def drop_former(self, host: HostId, sender: Endpoint, now: Instant) -> Actions:
         """Drop a child whose address another host has now: it was started again there."""
@@ -246,10 +277,14 @@ class ParentRole(RegisteredRole):
         yield from self.on_room_changed(now)
 
     def on_sweep(self, key: Hashable, now: Instant) -> Actions:
-        """Drop children and wishes whose hold time is over (Decision 10)."""
+        """Doubt children whose hold time is over, drop those that stay silent (Decision 10)."""
         children = self.standing.children
-        for host in [h for h, child in children.confirmed.items() if child.expires <= now]:
-            yield from self.drop_child(host, "silent", now)
+        self.standing.kinship.expire(now)
+        for host, child in list(children.confirmed.items()):
+            if child.expires + self.parameters.refresh_cluster <= now:
+                yield from self.drop_child(host, "silent", now)
+            elif child.expires <= now:
+                yield from self.probe(child.endpoint, now)
         if children.expire_interest(now):
             yield from self.install(now)
             yield from self.on_subtree_changed(now)
@@ -257,10 +292,9 @@ class ParentRole(RegisteredRole):
             self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
 
     def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
-        """Send a child what it lacks and this host holds (slide 17, Decision 18)."""
-        # Its forwarder sends some of them and does not know the host's id: the address decides.
-        if self.standing.children.by_endpoint(sender) is None:
-            raise Violation("slide 17", "a data request from a host that is not a child")
+        """Send a relative what it lacks and this host holds (slide 17, Decision 18)."""
+        if not self.may_ask(message, sender, now):
+            raise Violation("slide 17", "a data request from a host that is no relative")
         yield Replay(
             self.standing.session,
             message.origin,
@@ -269,6 +303,39 @@ class ParentRole(RegisteredRole):
             message.bitmap,
             sender,
         )
+
+    def may_admit(self) -> bool:
+        """Tell whether this host takes in children at all: only with a place of its own."""
+        return self.has_place()
+
+    def may_ask(self, message: DataRequest, sender: Endpoint, now: Instant) -> bool:
+        """Tell whether a host may have data: children, those about to be some, relatives."""
+        children = self.standing.children
+        return (
+            children.by_endpoint(sender) is not None
+            or self.standing.kinship.is_guest(sender, now)
+            or any(children.has_reserved(message.source, mesh, now) for mesh in (False, True))
+            or self.is_parent(sender)
+        )
+
+    def probe(
+        self,
+        endpoint: Endpoint,
+        now: Instant,
+        tries: int = 0,
+        wait: float = 0.0,
+        backoff: float = 2.0,
+    ) -> Actions:
+        """Probe a relative before the verdict (slide 18); one probe at a time."""
+        if not self.standing.requests.is_open(ProbeRequest, endpoint):
+            yield self.standing.ask(
+                self.standing.make(ProbeRequest, timestamp=0),
+                endpoint,
+                now,
+                tries=tries or self.parameters.doubt_tries,
+                wait=wait,
+                backoff=backoff,
+            )
 
     def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
         """Take a refresh from a relative that is not a child."""

@@ -13,6 +13,7 @@ from dmmp.actions import Branch
 from dmmp.interest import Interest, union
 from dmmp.messages.common import HostRecord, located
 from dmmp.parameters import Parameters
+from dmmp.policies.capacity import by_capacity
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
 
 
@@ -48,6 +49,7 @@ class Children:
         self._parameters = parameters
         self.confirmed: dict[HostId, Child] = {}
         self.reserved: dict[HostId, tuple[Instant, bool]] = {}
+        self.heirs: dict[HostId, tuple[HostId, Instant]] = {}
 
     def __len__(self) -> int:
         return len(self.confirmed)
@@ -82,11 +84,24 @@ class Children:
     def has_reserved(self, host: HostId, mesh: bool, now: Instant) -> bool:
         """Tell whether a place is held for the host, in the mesh or in the cluster."""
         until, in_mesh = self.reserved.get(host, (now, mesh))
-        return until > now and in_mesh is mesh
+        return (until > now and in_mesh is mesh) or self.inherits(host, mesh, now) is not None
+
+    def will(self, heir: HostId, child: HostId, until: Instant) -> None:
+        """Let `heir` have the place of `child` at the moment it confirms (slides 20, 21)."""
+        self.heirs = {held: place for held, place in self.heirs.items() if place[0] != child}
+        if len(self.heirs) < self._parameters.children:
+            self.heirs[heir] = (child, until)
+
+    def inherits(self, host: HostId, mesh: bool, now: Instant) -> Child | None:
+        """Return the child whose place this host is to have, mesh or cluster, if any."""
+        child, until = self.heirs.get(host, (host, now))
+        held = self.confirmed.get(child)
+        return held if until > now and held is not None and held.mesh is mesh else None
 
     def release(self, host: HostId) -> None:
         """Give up a reservation."""
         self.reserved.pop(host, None)
+        self.heirs.pop(host, None)
 
     def confirm(self, record: HostRecord, endpoint: Endpoint, mesh: bool, expires: Instant) -> bool:
         """Add or renew a child; tell whether it is new."""
@@ -159,6 +174,31 @@ class Children:
         spare = [child for child in self.of(mesh) if child.record.free_slots > 0]
         spare.sort(key=lambda child: (-child.record.free_slots, child.record.host))
         return spare[:at_most]
+
+    def turn(self, host: HostId) -> int:
+        """Return a child's place in the row of its siblings, 0 if it is no child."""
+        child = self.confirmed.get(host)
+        row = [] if child is None else self.of(child.mesh)
+        return next((at for at, held in enumerate(row) if held is child), 0)
+
+    def siblings(self, host: HostId, at_most: int) -> tuple[HostRecord, ...]:
+        """Return the records of those that follow a child in the ring of its siblings."""
+        child = self.confirmed.get(host)
+        if child is None:
+            return ()
+        row = self.of(child.mesh)
+        turn = self.turn(host)
+        others = [*row[turn + 1 :], *row[:turn]]
+        return tuple(located(other.record, other.endpoint) for other in others[:at_most])
+
+    def heirs_of(self, at_most: int) -> tuple[HostRecord, ...]:
+        """Return the cluster children that could take this host's place, the most capable first.
+
+        Leaves cannot: they would feed nobody (slide 21).
+        """
+        able = [child for child in self.of(mesh=False) if child.record.out_degree > 1]
+        able.sort(key=lambda child: by_capacity(child.record))
+        return tuple(located(child.record, child.endpoint) for child in able[:at_most])
 
     def records(self, mesh: bool, at_most: int) -> tuple[HostRecord, ...]:
         """Return records of the children, most free places first, for a refusal."""

@@ -17,6 +17,9 @@ from dmmp.types import Endpoint, Instant
 
 _SEQUENCES = 1 << 32
 
+MOST_EXCUSES = 2
+"""Late alarms of one request that cost no try: a host that is always late must give up too."""
+
 
 @dataclass(slots=True)
 class Request:
@@ -29,6 +32,9 @@ class Request:
     tries_left: int
     any_sender: bool
     lasting: bool
+    due: Instant
+    backoff: float = 2.0
+    excuses: int = 0
     sent_again: bool = False
 
     def round_trip(self, now: Instant) -> float | None:
@@ -56,17 +62,21 @@ class Requests:
         tries: int,
         any_sender: bool = False,
         wait: float = 0.0,
+        backoff: float = 2.0,
     ) -> tuple[Send, int, Instant]:
         """Number and remember a request: what to send, its number, when to look at it again.
 
-        `wait` seconds to the first such look, if not those of Decision 9.
+        `wait` seconds to the first such look, if not those of Decision 9; each later one is
+        `backoff` times as long.
         """
         number = message.sequence or self.number()
         numbered = message if message.sequence else replace(message, sequence=number)
         if len(self._open) >= self._parameters.maximum_outstanding:
             del self._open[self._least_missed()]
         wait = wait or self._parameters.retry_first
-        self._open[number] = Request(numbered, to, now, wait, tries - 1, any_sender, tries > 1)
+        self._open[number] = Request(
+            numbered, to, now, wait, tries - 1, any_sender, tries > 1, now + wait, backoff
+        )
         return Send(numbered, to), number, now + wait
 
     def number(self) -> int:
@@ -136,15 +146,24 @@ class Requests:
     def again(self, sequence: int, now: Instant) -> tuple[Send, Instant] | Request | None:
         """Handle the alarm of a request: what to send again and when to look next.
 
-        A request whose tries are used up is returned itself, and forgotten.
+        A request whose tries are used up is returned itself, and forgotten. An alarm that comes
+        late shows that this host was held up, and the answer may lie in its socket: that costs no
+        try, so that a busy machine does not take its relatives for dead (Decision 11).
         """
         request = self._open.get(sequence)
         if request is None:
             return None
+        late = now - request.due > self._parameters.held_up
+        if late and request.excuses < MOST_EXCUSES:
+            request.excuses += 1
+            request.sent_again = True
+            request.due = now + request.wait
+            return Send(request.message, request.to), request.due
         if request.tries_left == 0:
             del self._open[sequence]
             return request
         request.tries_left -= 1
         request.sent_again = True
-        request.wait *= 2
-        return Send(request.message, request.to), now + request.wait
+        request.wait *= request.backoff
+        request.due = now + request.wait
+        return Send(request.message, request.to), request.due

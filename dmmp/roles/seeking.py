@@ -28,11 +28,12 @@ from dmmp.messages.common import (
     located,
 )
 from dmmp.policies.parents import OFFER_RANKINGS, Candidate, Ranking
+from dmmp.roles.kin import RoundTrip
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
 from dmmp.roles.states import Asking, Confirming, Joined, Offer, Parent
-from dmmp.roles.uplink import Announced, UplinkRole, narrowed
+from dmmp.roles.uplink import Announced, UplinkRole, narrowed, with_relatives
 from dmmp.types import Endpoint, Instant
 
 ASKED_AT_ONCE = 3
@@ -150,7 +151,10 @@ class SeekingRole(UplinkRole):
         if direct:
             self.standing.requests.close(message.sequence)
         if not state.offers:
-            self.alarms.set(Alarm.OFFERS_DONE, now + self.parameters.offers_wait)
+            starving = self.standing.is_fed and state.previous is None
+            parameters = self.parameters
+            wait = parameters.offers_wait_orphan if starving else parameters.offers_wait
+            self.alarms.set(Alarm.OFFERS_DONE, now + wait)
         if len(state.offers) < MAXIMUM_CANDIDATES and all(
             held.candidate.record.host != message.parent.host for held in state.offers
         ):
@@ -199,19 +203,28 @@ class SeekingRole(UplinkRole):
         previous: Parent | None,
         moving: bool,
         now: Instant,
+        then: tuple[Candidate, ...] = (),
     ) -> Actions:
-        """Take up an offer: the first Refresh confirms it (slide 18)."""
-        self.state = Confirming(offer, others, previous, moving)
+        """Take up an offer: the first Refresh confirms it (slide 18).
+
+        It goes out behind the new forwarding entry, and so behind the Data Requests by which this
+        host's forwarder asks for what it lacks: the answer is in order (slide 17).
+        """
+        self.state = Confirming(offer, others, previous, moving, then)
         yield from self.install(now)
         self.announced = Announced()
         wants = self.standing.subtree_wants()
         page = [narrowed(record) for record in list(wants.values())[:MAXIMUM_INTEREST]]
         self.announced.records = {record.group: record for record in page}
+        hurried = self.standing.is_fed and previous is None
+        trip = offer.candidate.round_trip or 0.0
+        least = self.parameters.switch_wait_least
         yield self.standing.ask(
             self.refresh(now, page),
             offer.candidate.record.endpoint,
             now,
-            tries=self.parameters.join_tries,
+            tries=self.parameters.switch_tries if hurried else self.parameters.join_tries,
+            wait=max(least, 3 * trip) if hurried else 0.0,
         )
 
     def on_confirmed(self, message: RefreshResponse, sender: Endpoint, now: Instant) -> Actions:
@@ -223,15 +236,14 @@ class SeekingRole(UplinkRole):
             return
         path = (message.sender.host, *message.root_path)
         if message.status != Status.SUCCESS or not self.may_hang_below(path):
+            if message.status == Status.FULL:
+                self._note_children_of(message, now)
             yield from self.confirmation_failed(now)
             return
-        parent = Parent(
-            located(message.sender, sender),
-            sender,
-            path,
-            message.super_node,
-            message.backups,
-        )
+        record = located(message.sender, sender)
+        parent = with_relatives(Parent(record, sender, path, message.super_node), message)
+        self.standing.is_fed, self.round_trip = True, RoundTrip()
+        self.sample(request, now)
         for other in state.others:
             yield self.decline(other)
         old = state.previous
@@ -252,20 +264,30 @@ class SeekingRole(UplinkRole):
         yield Report(Admitted(parent.record.host, sender, len(path)))
         yield from self.tell_children(now)
         yield from self.on_subtree_changed(now)
+        yield from self.on_relatives_named(now)
         yield from self.on_joined(now)
+
+    def _note_children_of(self, message: RefreshResponse, now: Instant) -> None:
+        """Keep the children that a full host names for next: they have room (slide 16)."""
+        state = self.state
+        assert isinstance(state, Confirming)
+        tried = {c.record.host for c in state.then} | {self.standing.host}
+        named = [Candidate(record) for record in message.backups if record.host not in tried]
+        self.state = replace(state, then=(*named, *state.then)[:MAXIMUM_ASKED])
 
     def confirmation_failed(self, now: Instant) -> Actions:
         """The chosen parent will not have this host: next offer, or back to before."""
         state = self.state
         assert isinstance(state, Confirming)
         if state.others:
-            yield from self.confirm(
-                state.others[0], state.others[1:], state.previous, state.moving, now
-            )
+            first, others = state.others[0], state.others[1:]
+            yield from self.confirm(first, others, state.previous, state.moving, now, state.then)
         elif state.moving and state.previous is not None:
             self.state = Joined(state.previous)
             yield from self.install(now)
             self.announced = Announced()
             yield from self.send_refresh(now)
+        elif state.then:
+            yield from self.seek(state.then, now, previous=state.previous)
         else:
             yield from self.search_failed(state.previous, now)

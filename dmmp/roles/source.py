@@ -45,6 +45,7 @@ from dmmp.messages.common import (
     HostFlag,
     HostRecord,
     HostState,
+    LeaveReason,
     RefreshKind,
     Status,
     located,
@@ -77,6 +78,7 @@ class Source(ParentRole):
         self.mesh = Mesh(standing.parameters)
         self.candidates: dict[HostId, HostRecord] = {}
         self.invited: dict[HostId, HostRecord] = {}
+        self.heirs: dict[HostId, tuple[HostRecord, ...]] = {}
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered, or renewed: the size of the session decides how many super nodes."""
@@ -155,11 +157,28 @@ class Source(ParentRole):
             self.standing.setup.out_degree,
             self.parameters,
         )
-        members = tuple(peer.record for peer in self.mesh.super_nodes()[:MAXIMUM_CANDIDATES])
         for host in chosen:
-            self.invited[host.host] = host
-            request = self.standing.make(SetupRequest, sender=self.record(now), members=members)
-            yield self.standing.ask(request, host.endpoint, now)
+            yield from self.invite(host, now)
+
+    def invite(self, host: HostRecord, now: Instant) -> Actions:
+        """Send a Setup Request: be a super node (slide 9)."""
+        members = tuple(peer.record for peer in self.mesh.super_nodes()[:MAXIMUM_CANDIDATES])
+        self.invited[host.host] = host
+        request = self.standing.make(SetupRequest, sender=self.record(now), members=members)
+        yield self.standing.ask(request, host.endpoint, now)
+
+    def invite_heir(self, heirs: tuple[HostRecord, ...], now: Instant) -> Actions:
+        """Make the first of a super node's successors one; the next if it is not there (slide 21).
+
+        Nobody is invited if one of them is a super node already, or if there is no room for more.
+        """
+        if any(heir.host in self.mesh.peers or heir.host in self.invited for heir in heirs):
+            return
+        usable = [heir for heir in heirs if heir.host and heir.endpoint.port]
+        if not usable or len(self.mesh) + len(self.invited) >= self.parameters.super_nodes_most:
+            return
+        self.heirs[usable[0].host] = tuple(usable[1:])
+        yield from self.invite(usable[0], now)
 
     def on_setup_response(self, message: SetupResponse, sender: Endpoint, now: Instant) -> Actions:
         """A host is a super node from now on: tell the others, raise the tree version."""
@@ -169,6 +188,7 @@ class Source(ParentRole):
         host = next((h for h, r in self.invited.items() if r.endpoint == request.to), HostId(0))
         if self.invited.pop(host, None) is None:
             return
+        self.heirs.pop(host, None)
         if message.sender.host != host:
             self.candidates.pop(host, None)
             return
@@ -196,8 +216,8 @@ class Source(ParentRole):
         for host in [h for h, record in self.invited.items() if record.endpoint == request.to]:
             del self.invited[host]
             self.candidates.pop(host, None)
+            yield from self.invite_heir(self.heirs.pop(host, ()), now)
         self.choose_soon(now, self.parameters.choose_after)
-        yield from ()
 
     def report(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
         """Make a Status Report about a super node."""
@@ -248,10 +268,13 @@ class Source(ParentRole):
         known = peer is not None and peer.endpoint == sender
         if peer is not None and known:
             peer.record, peer.heard = located(message.sender, sender), now
+            peer.successors = message.successors
         # One that was chosen may refresh before its Setup Response is here.
         invited = self.invited.get(message.source)
         known = known or (invited is not None and invited.endpoint == sender)
-        if message.kind == RefreshKind.CHILD and (known or not message.sender.flags):
+        if message.kind == RefreshKind.CHILD and (
+            known or not message.sender.flags & ~HostFlag.FED
+        ):
             yield from self.on_child_refresh(message, sender, now)
             return
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
@@ -267,13 +290,9 @@ class Source(ParentRole):
     def doubt(self, host: HostId, now: Instant) -> Actions:
         """Probe a super node before believing that it is gone (slide 18)."""
         peer = self.mesh.peers.get(host)
-        if peer is not None and not self.standing.requests.is_open(ProbeRequest, peer.endpoint):
-            yield self.standing.ask(
-                self.standing.make(ProbeRequest, timestamp=0),
-                peer.endpoint,
-                now,
-                tries=self.parameters.probe_tries,
-            )
+        if peer is not None:
+            wait = max(self.parameters.probe_wait_least, 3 * (peer.round_trip or 0.0))
+            yield from self.probe(peer.endpoint, now, wait=wait)
 
     def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
         """A doubted super node is alive, unless another host answers at its address."""
@@ -300,6 +319,7 @@ class Source(ParentRole):
         yield from self.drop_child(host, "inactive", now)
         yield from self.tell_mesh(HostState.INACTIVE, peer.record, now)
         yield from self.raise_tree(HostState.INACTIVE, peer.record, now)
+        yield from self.invite_heir(peer.successors, now)
         self.choose_soon(now, self.parameters.choose_after)
 
     def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
@@ -309,10 +329,17 @@ class Source(ParentRole):
                 yield from self.doubt(host, now)
 
     def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
-        """A super node moved to another mesh parent, or goes for good (slide 21)."""
-        yield from self.on_child_leaves(message, sender, now)
+        """A super node moved, elects its heir, or goes for good (slide 21)."""
         peer = self.mesh.peers.get(message.source)
-        if peer is not None and peer.endpoint == sender and message.reason == 0:
+        heir = message.replacement
+        if message.reason == LeaveReason.HANDOVER and heir.host not in self.mesh.peers:
+            # The place is kept for the heir once it is a super node; first it has to be one.
+            yield Send(self.standing.answer(LeaveResponse, message), sender)
+            if peer is not None and peer.endpoint == sender:
+                yield from self.invite_heir((heir,), now)
+            return
+        yield from self.on_child_leaves(message, sender, now)
+        if peer is not None and peer.endpoint == sender and message.reason == LeaveReason.SHUTDOWN:
             yield from self.drop_super_node(message.source, now)
 
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:

@@ -16,6 +16,7 @@ from dmmp.interest import Interest, union
 from dmmp.messages.common import NOT_JOINED_DEPTH, HostFlag, HostRecord
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
+from dmmp.roles.kin import Kinship
 from dmmp.roles.relatives import Children
 from dmmp.roles.requests import Requests
 from dmmp.types import (
@@ -50,7 +51,8 @@ class Alarm(Enum):
     CHOOSE = "When to choose super nodes (slide 9)."
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
-    LEAVE = "When to go, answered or not (slide 20)."
+    LEAVE = "When to go on with leaving, answered or not (slide 20)."
+    CLAIM = "When to take a dead super node's place, as its named successor (Decision 22)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Standing:
         self.alarms = Alarms()
         self.requests = Requests(parameters, rng)
         self.children = Children(parameters)
+        self.kinship = Kinship(parameters)
         self.wanted: dict[IpAddress, Interest] = {}
         self.session: SessionId = NO_SESSION
         self.host: HostId = NO_HOST
@@ -84,6 +87,8 @@ class Standing:
         self.rendezvous_point: Endpoint = setup.rendezvous_points[0]
         self.rendezvous_silent = False
         self.hosts = 0
+        self.is_fed = False
+        """Whether it ever had a parent: then its forwarder knows what it lacks (slide 17)."""
         self.super_nodes: tuple[HostRecord, ...] = ()
 
     def make(self, cls: type[M], **fields: FieldValue) -> M:
@@ -111,10 +116,12 @@ class Standing:
         tries: int = 0,
         any_sender: bool = False,
         wait: float = 0.0,
+        backoff: float = 2.0,
     ) -> Send:
         """Open a request and arm its retransmission; 0 for `tries`, `wait` = as Decision 9 says."""
+        tries = tries or self.parameters.retry_tries
         send, sequence, again = self.requests.open(
-            message, to, now, tries or self.parameters.retry_tries, any_sender, wait
+            message, to, now, tries, any_sender, wait, backoff
         )
         self.alarms.set(Alarm.RETRY, again, sequence)
         return send

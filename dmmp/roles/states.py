@@ -8,10 +8,23 @@ Gone end every life.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from dmmp.messages.common import HostRecord
 from dmmp.policies.parents import Candidate
 from dmmp.types import Endpoint, HostId
+
+NOBODY = HostRecord()
+"""No host: the record that names none."""
+
+
+class LeavingStep(Enum):
+    """What a leaving host waits for, in this order (slides 20 and 21)."""
+
+    ELECTION = "the heir to have become a super node"
+    CHILDREN = "the other children to have other parents"
+    HEIR = "the heir to have its own place"
+    GOODBYE = "the last answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,8 @@ class Parent:
     path: tuple[HostId, ...]
     super_node: HostId
     backups: tuple[HostRecord, ...] = ()
+    siblings: tuple[HostRecord, ...] = ()
+    successor: HostRecord = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +93,16 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Confirming:
-    """Takes up an offer; `others` are next if it fails, `previous` serves until it succeeds."""
+    """Takes up an offer; `others` are next if it fails, `previous` serves until it succeeds.
+
+    `then` are the candidates to ask when none of them confirms: backups need no asking.
+    """
 
     offer: Offer
     others: tuple[Offer, ...] = ()
     previous: Parent | None = None
     moving: bool = False
+    then: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +132,16 @@ class Rooted:
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """Has told its relatives and waits for their answers (slide 20)."""
+    """Is on its way out (slide 20): `parent` and it still serve those below that have not moved.
+
+    `heir` is the child elected to take its place, if any; `step` says what is waited for:
+    the heir's election, the other children's moves, the heir's own, the last answers.
+    """
 
     waiting_for: frozenset[Endpoint] = frozenset()
+    parent: Parent | None = None
+    heir: HostRecord = NOBODY
+    step: LeavingStep = LeavingStep.GOODBYE
 
 
 @dataclass(frozen=True, slots=True)

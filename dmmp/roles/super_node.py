@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from dmmp.actions import Report, Send
 from dmmp.alarms import jittered
-from dmmp.events import Promoted
+from dmmp.events import Claimed, Promoted
 from dmmp.events import Waiting as WaitingReport
 from dmmp.messages import (
     BreakRequest,
@@ -43,6 +43,7 @@ from dmmp.messages import (
     SubscriptionResponse,
 )
 from dmmp.messages.common import (
+    MAXIMUM_KIN,
     HostFlag,
     HostRecord,
     LeaveReason,
@@ -56,12 +57,13 @@ from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.capacity import by_capacity, mesh_share
 from dmmp.policies.parents import Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
+from dmmp.roles.leaving import LEAVING, LeavingRole
 from dmmp.roles.mesh import Peer
 from dmmp.roles.meshing import MeshingRole
 from dmmp.roles.role import Actions
-from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
+    NOBODY,
     Asking,
     Confirming,
     Gone,
@@ -86,6 +88,7 @@ class SuperNode(MeshingRole):
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
         self.applicants: dict[HostId, tuple[ClusterRequest, Endpoint]] = {}
+        self.has_claimed = False
 
     # Becoming one.
 
@@ -123,6 +126,7 @@ class SuperNode(MeshingRole):
     def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
         self.standing.tree_version = message.tree_version
+        self.has_claimed = False
         self.mesh.add(message.sender, sender, now)
         for member in message.members:
             yield from self.meet(member, now)
@@ -139,7 +143,49 @@ class SuperNode(MeshingRole):
         answer = self.standing.answer(SetupResponse, setup, sender=self.record(now))
         yield Send(answer, handover.source)
         yield from self.enter_mesh(setup, handover.source, now)
+        # The old parent, which may be leaving, sees by the flag what its child is now.
+        yield from self.send_refresh(now)
         yield from self.dismiss_surplus(now)
+
+    def claim(self, now: Instant) -> Actions:
+        """Begin as the successor of a super node that died out of the source's sight.
+
+        The rest of the cluster gathers below it; the source confirms when it hears of it by the RP
+        (Decision 22).
+        """
+        self.has_claimed = True
+        yield Report(Claimed())
+        yield from self.search_failed(None, now)
+        yield from self.register(now)
+
+    # Leaving.
+
+    def must_elect(self) -> bool:
+        """The heir of a super node has to be one itself before others go to it (slide 21)."""
+        source = self.mesh.source()
+        return source is not None and source.endpoint.port != 0
+
+    def elect(self, heir: HostRecord, now: Instant) -> Actions:
+        """Ask the source to make the heir a super node (slide 21)."""
+        source = self.mesh.source()
+        assert source is not None
+        report = self.standing.make(LeaveReport, reason=LeaveReason.HANDOVER, replacement=heir)
+        yield self.standing.ask(report, source.endpoint, now)
+
+    def others_to_tell(self) -> list[Endpoint]:
+        """List the RP, and the source, which tells the other super nodes."""
+        source = self.mesh.source()
+        return [*super().others_to_tell(), *([] if source is None else [source.endpoint])]
+
+    def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
+        """A parent that leaves is no member of the mesh any more, or the tree would lead back."""
+        parent = self.parent()
+        goes = parent is not None and parent.endpoint == sender
+        if goes and message.reason == LeaveReason.SHUTDOWN:
+            source = self.mesh.source()
+            if source is None or source.endpoint != sender:
+                self.mesh.remove(message.source)
+        yield from super().on_leave_report(message, sender, now)
 
     def dismiss_surplus(self, now: Instant) -> Actions:
         """Send away children that a member had and a super node has no place for.
@@ -191,7 +237,8 @@ class SuperNode(MeshingRole):
         source = self.mesh.source()
         peers: Sequence[Peer] = self.mesh.super_nodes()
         found = [] if source is None else [Candidate(source.record, source.round_trip or 0.0)]
-        return found + [Candidate(peer.record, peer.round_trip) for peer in peers]
+        found += [Candidate(peer.record, peer.round_trip) for peer in peers]
+        return found or [Candidate(record) for record in self.standing.super_nodes]
 
     def search_failed(self, previous: Parent | None, now: Instant) -> Actions:
         """No place in the mesh: keep what there is, try again soon."""
@@ -240,7 +287,21 @@ class SuperNode(MeshingRole):
     def flags(self) -> int:
         """Say what this host is: before the source chose it, only willing."""
         # Free places count for newcomers only once the super node is in the tree.
+        if self.has_claimed:
+            return HostFlag.SUPER_NODE | HostFlag.OFFERS
         return HostFlag.SUPER_NODE if self.mesh.peers else HostFlag.OFFERS
+
+    def may_admit(self) -> bool:
+        """Take in children with a place, or as one who holds an orphaned cluster together."""
+        return super().may_admit() or self.has_claimed
+
+    def successors(self) -> tuple[HostRecord, ...]:
+        """Name the cluster's children that could take this host's place (slide 21)."""
+        return self.standing.children.heirs_of(MAXIMUM_KIN)
+
+    def successor(self) -> HostRecord:
+        """Name the one that does if the source cannot choose (Decision 22)."""
+        return next(iter(self.successors()), NOBODY)
 
     def super_node(self) -> HostId:
         """Return itself: it is the root of its cluster."""
@@ -258,12 +319,13 @@ class SuperNode(MeshingRole):
         return max(0, min(free, total))
 
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
-        """Name other super nodes to the cluster's children, the parent to mesh children."""
+        """Name other super nodes to the cluster's children, those with most room first."""
         others = [peer.record for peer in self.mesh.super_nodes()]
+        others.sort(key=lambda record: (-record.free_slots, record.host))
         held = self.standing.children.confirmed.get(child)
-        parent = self.parent()
-        grandparent = parent.record if parent and held is not None and held.mesh else None
-        return choose_backups(child, grandparent, others, BACKUPS)
+        if held is not None and held.mesh:
+            return ()  # It knows the mesh itself.
+        return choose_backups(child, None, others, BACKUPS, self.standing.children.turn(child))
 
     def view(self, now: Instant) -> View:
         """Take a snapshot for people and checks."""
@@ -272,33 +334,36 @@ class SuperNode(MeshingRole):
         return replace(
             base,
             parent=parent.record if parent is not None else None,
-            backups=parent.backups if parent is not None else (),
+            backups=tuple(
+                offer.candidate.record
+                for offer in (self.backup_offers(parent) if parent is not None else ())
+            ),
             super_nodes=tuple(peer.record for peer in self.mesh.super_nodes()),
             tables=(*base.tables, ("mesh", len(self.mesh)), ("applicants", len(self.applicants))),
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: SeekingRole.on_rp_silent,
-        PingRpRequest: SeekingRole.on_rp_silent,
-        JoinRequest: SeekingRole.on_join_unanswered,
+        SubscriptionRequest: LeavingRole.on_rp_silent,
+        PingRpRequest: LeavingRole.on_rp_silent,
+        JoinRequest: LeavingRole.on_join_unanswered,
         RefreshRequest: MeshingRole.on_refresh_given_up,
-        ProbeRequest: SeekingRole.on_probe_unanswered,
+        ProbeRequest: LeavingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: SeekingRole.on_retry,
-        Alarm.LOCATE: SeekingRole.on_locate_alarm,
-        Alarm.REGISTER: SeekingRole.on_register_alarm,
-        Alarm.SWEEP: SeekingRole.on_sweep,
-        Alarm.OFFERS_DONE: SeekingRole.on_offers_done,
+        Alarm.RETRY: LeavingRole.on_retry,
+        Alarm.LOCATE: LeavingRole.on_locate_alarm,
+        Alarm.REGISTER: LeavingRole.on_register_alarm,
+        Alarm.SWEEP: LeavingRole.on_sweep,
+        Alarm.OFFERS_DONE: LeavingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: SeekingRole.on_refresh_alarm,
+        Alarm.REFRESH: LeavingRole.on_refresh_alarm,
         Alarm.ROOM: on_room_alarm,
-        Alarm.RETIRE: SeekingRole.on_retire,
+        Alarm.RETIRE: LeavingRole.on_retire,
         Alarm.ADMIT: on_admit,
         Alarm.MESH: MeshingRole.on_mesh_alarm,
         Alarm.REBUILD: MeshingRole.on_rebuild,
-        Alarm.LEAVE: SeekingRole.on_leave_alarm,
+        Alarm.LEAVE: LeavingRole.on_leave_alarm,
     }
 
     _IN_MESH = (Asking, Confirming, Joined, Waiting)
@@ -306,14 +371,14 @@ class SuperNode(MeshingRole):
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): SeekingRole.on_start,
-        (Locating, SubscriptionResponse): SeekingRole.on_subscription,
-        (Asking, JoinResponse): SeekingRole.on_offer,
-        **for_states(_ALIVE, {Stop: SeekingRole.on_stop, Subscribe: SeekingRole.on_subscribe}),
+        (Idle, Start): LeavingRole.on_start,
+        (Locating, SubscriptionResponse): LeavingRole.on_subscription,
+        (Asking, JoinResponse): LeavingRole.on_offer,
+        **for_states(_ALIVE, {Stop: LeavingRole.on_stop, Subscribe: LeavingRole.on_subscribe}),
         **for_states(
             _IN_MESH,
             {
-                Silence: SeekingRole.on_silence,
+                Silence: LeavingRole.on_silence,
                 ClusterRequest: on_cluster_request,
             },
         ),
@@ -321,26 +386,24 @@ class SuperNode(MeshingRole):
             _WITH_ID,
             {
                 PingRpResponse: on_ping_rp,
-                ProbeRequest: SeekingRole.on_probe,
-                ProbeResponse: SeekingRole.on_probe_response,
+                ProbeRequest: LeavingRole.on_probe,
+                ProbeResponse: LeavingRole.on_probe_response,
                 RefreshResponse: MeshingRole.on_refresh_answer,
                 SetupResponse: MeshingRole.on_setup_response,
                 StatusReport: MeshingRole.on_mesh_status,
                 StatusResponse: MeshingRole.on_status_response,
-                JoinRequest: SeekingRole.on_join_request,
-                RefreshRequest: SeekingRole.on_refresh,
-                LeaveReport: SeekingRole.on_leave_report,
-                LeaveResponse: SeekingRole.on_leave_response,
-                DataRequest: SeekingRole.on_data_request,
+                JoinRequest: LeavingRole.on_join_request,
+                RefreshRequest: LeavingRole.on_refresh,
+                LeaveReport: LeavingRole.on_leave_report,
+                LeaveResponse: LeavingRole.on_leave_response,
+                DataRequest: LeavingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: SeekingRole.on_promotion_request,
-                BreakRequest: SeekingRole.on_break_request,
-                Unreachable: SeekingRole.on_unreachable,
+                PromotionRequest: LeavingRole.on_promotion_request,
+                BreakRequest: LeavingRole.on_break_request,
+                Unreachable: LeavingRole.on_unreachable,
             },
         ),
-        (Leaving, LeaveResponse): SeekingRole.on_leave_response,
-        (Leaving, LeaveReport): SeekingRole.on_child_leaves,
-        (Leaving, ProbeRequest): SeekingRole.on_probe,
+        **LEAVING,
     }
 
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = ignored(_ALIVE, (Leaving, Gone), TABLE)

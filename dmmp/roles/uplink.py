@@ -1,8 +1,7 @@
 """The way up, the same for cluster members and super nodes: keeping a parent (slide 18).
 
-Refresh it, tell it what the subtree wants, probe it on silence; when it is gone seek again, its
-backups first (slide 22). Children stay below this host meanwhile. How a parent is found is in
-`seeking`.
+Refresh it, tell it what the subtree wants, describe this host as one that has a parent. How one is
+found is in `seeking`, what happens when it is gone in `recovery`.
 """
 
 from __future__ import annotations
@@ -10,16 +9,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
-from dmmp.actions import Report, Send
+from dmmp.actions import Send
 from dmmp.alarms import jittered
-from dmmp.events import ParentLost
 from dmmp.interest import FilterMode, Interest, no_interest
 from dmmp.messages import (
     LeaveReport,
-    LeaveResponse,
-    ProbeRequest,
-    ProbeResponse,
     RefreshRequest,
     RefreshResponse,
 )
@@ -27,15 +23,16 @@ from dmmp.messages.common import (
     MAXIMUM_INTEREST,
     MAXIMUM_SOURCES,
     NOT_JOINED_DEPTH,
+    HostFlag,
     HostRecord,
     LeaveReason,
     RefreshKind,
     Status,
     located,
 )
-from dmmp.messages.local import Silence, Stop, Unreachable
 from dmmp.messages.schema import Message
 from dmmp.policies.parents import Candidate
+from dmmp.roles.kin import RoundTrip
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
@@ -53,8 +50,8 @@ from dmmp.roles.states import (
 )
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
 
-LEFT = "left"
-"""Why a parent is lost that left in good order (slide 20)."""
+PATIENCE_STEP = 0.05
+"""Seconds in which the patience with a parent changes: each change is a new forwarding entry."""
 
 
 @dataclass(slots=True)
@@ -74,6 +71,7 @@ class UplinkRole(ParentRole):
         super().__init__(standing)
         self.announced = Announced()
         self.failures = 0
+        self.round_trip = RoundTrip()
 
     # Keeping the parent.
 
@@ -81,6 +79,9 @@ class UplinkRole(ParentRole):
         """Make the Refresh Request that goes to the parent (slide 18)."""
         record = self.record(now)
         self.announced.has_room = record.free_slots > 0
+        if self.standing.is_fed:
+            # Its forwarder asks for just what it lacks: nothing needs to be sent on spec.
+            record = replace(record, flags=record.flags | HostFlag.FED)
         return self.standing.make(
             RefreshRequest,
             kind=RefreshKind.CHILD,
@@ -88,6 +89,7 @@ class UplinkRole(ParentRole):
             super_node=self.super_node(),
             root_path=self.root_path(),
             interest=tuple(interest),
+            successors=self.successors(),
         )
 
     def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -165,25 +167,21 @@ class UplinkRole(ParentRole):
         self, message: RefreshResponse, sender: Endpoint, now: Instant
     ) -> Actions:
         """Learn the parent's present state; a refusal or a loop means it is none any more."""
-        if self.matched(message, sender) is None:
-            return
+        request = self.matched(message, sender)
         parent = self.parent()
-        if parent is None or sender != parent.endpoint:
+        if request is None or parent is None or sender != parent.endpoint:
             return
+        self.sample(request, now)
         if message.status != Status.SUCCESS:
             yield from self.lose_parent(f"refused, status {message.status}", now)
             return
         self.note_tree_version(message)
-        yield from self.note_parent(parent, message, message.backups, now)
+        yield from self.note_parent(parent, message, now)
         if self.announced.dirty:
             yield from self.on_subtree_changed(now)
 
     def note_parent(
-        self,
-        parent: Parent,
-        message: RefreshRequest | RefreshResponse,
-        backups: tuple[HostRecord, ...],
-        now: Instant,
+        self, parent: Parent, message: RefreshRequest | RefreshResponse, now: Instant
     ) -> Actions:
         """Take over the parent's state; a path through this host is a loop (Decision 17)."""
         path = (message.sender.host, *message.root_path)
@@ -194,10 +192,18 @@ class UplinkRole(ParentRole):
             goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
             yield self.standing.ask(goodbye, parent.endpoint, now)
             return
-        record = located(message.sender, parent.endpoint)
-        self.keep(Parent(record, parent.endpoint, path, message.super_node, backups))
+        kept = replace(
+            parent,
+            record=located(message.sender, parent.endpoint),
+            path=path,
+            super_node=message.super_node,
+        )
+        if isinstance(message, RefreshResponse):
+            kept = with_relatives(kept, message)
+        self.keep(kept)
         if path != parent.path or message.super_node != parent.super_node:
             yield from self.tell_children(now)
+        yield from self.on_relatives_named(now)
 
     def tell_children(self, now: Instant) -> Actions:
         """Tell the children that the path above them changed: a loop shows (Decision 17)."""
@@ -217,120 +223,18 @@ class UplinkRole(ParentRole):
         """The parent tells of a new path; any other host only gets this host's state."""
         parent = self.parent()
         if message.kind != RefreshKind.PARENT:
+            if message.kind == RefreshKind.RELATIVE and message.source == message.sender.host:
+                until = now + self.parameters.hold_cluster
+                self.standing.kinship.admit(message.source, sender, until)
             yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         elif parent is not None and sender == parent.endpoint:
             self.note_tree_version(message)
-            yield from self.note_parent(parent, message, parent.backups, now)
+            yield from self.note_parent(parent, message, now)
 
     def note_tree_version(self, message: Message) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""
         if serial_newer(message.tree_version, self.standing.tree_version, 8):
             self.standing.tree_version = message.tree_version
-
-    def on_silence(self, message: Silence, sender: Endpoint, now: Instant) -> Actions:
-        """The flow stopped: is the parent there? (Decision 11)"""
-        parent = self.parent()
-        if parent is not None:
-            yield from self.probe(parent.endpoint, now)
-
-    def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
-        """The network says nobody listens there: ask the host itself before believing it.
-
-        Twice, then it is believed: a forged report costs a host that lives no more than a probe.
-        """
-        parent = self.parent()
-        if (
-            parent is not None and parent.endpoint == message.endpoint
-        ) or self.standing.children.by_endpoint(message.endpoint) is not None:
-            yield from self.probe(message.endpoint, now)
-            self.standing.requests.hasten(ProbeRequest, message.endpoint)
-
-    def probe(self, endpoint: Endpoint, now: Instant) -> Actions:
-        """Probe a relative before the verdict (slide 18); one probe at a time."""
-        if not self.standing.requests.is_open(ProbeRequest, endpoint):
-            yield self.standing.ask(
-                self.standing.make(ProbeRequest, timestamp=0),
-                endpoint,
-                now,
-                tries=self.parameters.probe_tries,
-            )
-
-    def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
-        """A relative is alive; if another host answers there now, the relative is not."""
-        request = self.matched(message, sender)
-        parent = self.parent()
-        if request is None or parent is None or sender != parent.endpoint:
-            return
-        if message.sender.host != parent.record.host:
-            yield from self.lose_parent("replaced by another host", now)
-
-    def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
-        """No answer to the probes: the relative is inactive (slide 18)."""
-        if not request.lasting:
-            return  # It measured a candidate: one lost datagram is no verdict (Decision 11).
-        parent = self.parent()
-        if parent is not None and parent.endpoint == request.to:
-            yield from self.lose_parent("silent", now)
-            return
-        child = self.standing.children.by_endpoint(request.to)
-        if child is not None:
-            yield from self.drop_child(child.record.host, "silent", now)
-
-    def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
-        """A Refresh was not answered: the confirmation failed, or the parent is gone."""
-        state = self.state
-        parent = self.parent()
-        if isinstance(state, Confirming) and request.to == state.offer.candidate.record.endpoint:
-            yield from self.confirmation_failed(now)
-        elif parent is not None and request.to == parent.endpoint:
-            yield from self.lose_parent("silent", now)
-
-    def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
-        """A parent, a child or an applicant goes (slide 20)."""
-        parent = self.parent()
-        if parent is None or sender != parent.endpoint or message.source != parent.record.host:
-            yield from self.on_child_leaves(message, sender, now)
-            return
-        yield Send(self.standing.answer(LeaveResponse, message), sender)
-        replacement = message.replacement
-        first = (Candidate(replacement),) if replacement.host else ()
-        if message.reason == LeaveReason.DISMISSED:
-            yield from self.seek_another(parent, first, parent, now)
-        else:
-            yield from self.lose_parent(LEFT, now, first)
-
-    def lose_parent(self, reason: str, now: Instant, first: Sequence[Candidate] = ()) -> Actions:
-        """Seek another parent: who was named, the backups, then known super nodes (slide 22).
-
-        One that leaves in good order goes on serving for a moment.
-        """
-        parent = self.parent()
-        assert parent is not None
-        yield Report(ParentLost(parent.record.host, reason))
-        self.standing.requests.close_all_to(parent.endpoint)
-        self.announced = Announced()
-        # Programs here wait: if nobody known has a place, it offers itself without more rounds.
-        self.failures = max(self.failures, self.parameters.offer_after - 1)
-        yield from self.on_parent_lost(parent, now)
-        serving = None
-        if reason == LEFT:
-            serving = replace(parent, record=replace(parent.record, depth=NOT_JOINED_DEPTH))
-        yield from self.seek_another(parent, first, serving, now)
-        yield from self.tell_children(now)
-
-    def seek_another(
-        self,
-        parent: Parent,
-        first: Sequence[Candidate],
-        previous: Parent | None,
-        now: Instant,
-    ) -> Actions:
-        """Seek a place elsewhere; `previous` is the parent if it serves this host meanwhile."""
-        yield from self.give_back()
-        others = [*first, *(Candidate(backup) for backup in parent.backups)]
-        others += self.known_candidates()
-        elsewhere = [c for c in others if c.record.host != parent.record.host]
-        yield from self.seek(elsewhere, now, previous=previous)
 
     def on_retire(self, key: Hashable, now: Instant) -> Actions:
         """Stop accepting data from the parent before (Decision 16)."""
@@ -338,17 +242,30 @@ class UplinkRole(ParentRole):
             self.state = replace(self.state, retiring=None)
             yield from self.install(now)
 
-    # Leaving.
+    def sample(self, request: Request, now: Instant) -> None:
+        """Learn from the parent's answer how far it is (Decision 12)."""
+        trip = request.round_trip(now)
+        if trip is not None:
+            self.round_trip.sample(trip)
 
-    def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
-        """Leave in good order: tell parent, children and the RP, wait for answers (slide 20)."""
-        yield from self.give_back()
+    def patience(self) -> float:
+        """Return three round trips to the parent, in whole steps, so that it seldom changes."""
+        smoothed = self.round_trip.smoothed
+        if smoothed is None:
+            return 0.0
+        return ceil(3 * smoothed / PATIENCE_STEP) * PATIENCE_STEP
+
+    def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
+        """A Refresh was not answered: the confirmation failed, or the parent is gone."""
+        state = self.state
         parent = self.parent()
-        replacement = HostRecord() if parent is None else parent.record
-        told = [child.endpoint for child in self.standing.children.confirmed.values()]
-        told += [parent.endpoint] if parent is not None else []
-        told += [self.standing.rendezvous_point] if self.standing.host else []
-        yield from self.say_goodbye(told, replacement, now)
+        if isinstance(state, Confirming) and request.to == state.offer.candidate.record.endpoint:
+            if parent is None or parent.endpoint != request.to:
+                # Only the answer may have been lost, and then it feeds this host.
+                yield Send(self.standing.make(LeaveReport, reason=LeaveReason.MOVED), request.to)
+            yield from self.confirmation_failed(now)
+        elif parent is not None and request.to == parent.endpoint:
+            yield from self.lose_parent("silent", now)
 
     # What describes this host while it has, or seeks, a parent.
 
@@ -359,6 +276,8 @@ class UplinkRole(ParentRole):
             return state.parent
         if isinstance(state, (Probing, Asking, Confirming, Waiting)):
             return state.previous
+        if isinstance(state, Leaving):
+            return state.parent
         return None
 
     def keep(self, parent: Parent) -> None:
@@ -423,18 +342,20 @@ class UplinkRole(ParentRole):
     # What differs between a member and a super node, and how a parent is found.
 
     @abstractmethod
-    def seek(
-        self,
-        candidates: Sequence[Candidate],
-        now: Instant,
-        building: bool = False,
-        previous: Parent | None = None,
-    ) -> Actions:
-        """Start a search among candidates in their order."""
-
-    @abstractmethod
     def confirmation_failed(self, now: Instant) -> Actions:
         """The chosen parent will not have this host."""
+
+    @abstractmethod
+    def lose_parent(self, reason: str, now: Instant) -> Actions:
+        """The parent is gone, or no parent any more."""
+
+    def on_relatives_named(self, now: Instant) -> Actions:
+        """React to other backups or siblings in the parent's answer."""
+        yield from ()
+
+    def successors(self) -> tuple[HostRecord, ...]:
+        """Name the children that could take this host's place (slide 21)."""
+        return ()
 
     @abstractmethod
     def refresh_period(self) -> float:
@@ -469,9 +390,15 @@ class UplinkRole(ParentRole):
         for other in state.others:
             yield self.decline(other)
 
-    def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
-        """Tell others that the parent is inactive (slide 18)."""
-        yield from ()
+
+def with_relatives(parent: Parent, message: RefreshResponse) -> Parent:
+    """Take over the relatives that a parent names to its child."""
+    return replace(
+        parent,
+        backups=message.backups,
+        siblings=message.siblings,
+        successor=message.successor,
+    )
 
 
 def narrowed(record: Interest) -> Interest:

@@ -26,7 +26,7 @@ from dmmp.roles.role import Host
 from dmmp.runtime.sockets import DatagramSocket
 from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 
-GOODBYE = 1.0
+GOODBYE = 8.0
 """Seconds a host may take to leave in good order."""
 
 SHORTEST_SLEEP = 0.001

@@ -73,7 +73,10 @@ class Bounds:
             cycle=2.0,
             one_sided=parameters.hold_cluster + probing,
             feeding_dead=parameters.hold_mesh + parameters.refresh_cluster + probing,
-            leaving=3.0,
+            leaving=parameters.leave_elect
+            + 2 * parameters.leave_move
+            + parameters.leave_wait
+            + 0.5,
             relatives=parameters.hold_mesh + parameters.refresh_mesh + probing,
             registry=parameters.hold_rp + parameters.refresh_rp + probing,
             moving=1.2 * parameters.refresh_cluster + 2.0,
@@ -264,6 +267,8 @@ def table_bounds(parameters: Parameters) -> dict[str, int]:
         "candidates": MAXIMUM_KNOWN,
         "children": parameters.children,
         "groups": parameters.groups,
+        "guests": parameters.guests,
+        "heirs": parameters.children,
         "hosts": parameters.hosts,
         "invited": parameters.super_nodes_most,
         "mesh": parameters.super_nodes_most + 1,

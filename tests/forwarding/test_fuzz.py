@@ -96,10 +96,12 @@ def check_bounds(forwarder: Forwarder) -> None:
     assert tables["cache_records"] <= PARAMETERS.cache_bytes // RECORD_BYTES
     assert tables["unknown_channels"] <= MAXIMUM_UNKNOWN
     assert tables["unknown_bytes"] <= PARAMETERS.unknown_bytes
-    assert len(forwarder._alarms) <= MAXIMUM_UNKNOWN + PARAMETERS.channels + 4
+    assert len(forwarder._alarms) <= MAXIMUM_UNKNOWN + 2 * PARAMETERS.channels + 4
     assert sum(map(len, forwarder._cache._blocks.values())) <= 2 * len(forwarder._cache)
     for channel in forwarder._table.announced():
         assert channel.window.missing.bit_length() <= WINDOW
+        assert len(channel.gaps.stretches) <= PARAMETERS.repair_stretches
+        assert not channel.window.passed
         assert len(channel.plans) <= 2 and len(channel.live_from) <= 2
 
 

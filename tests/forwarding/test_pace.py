@@ -18,7 +18,7 @@ def flow(gap: float, count: int, packets: int = 1) -> Pace:
 
 def test_a_fast_flow_is_silent_after_the_least_silence() -> None:
     pace = flow(0.001, 3001)
-    assert pace.silent_at() == pytest.approx(13.0 + 0.5)
+    assert pace.silent_at() == pytest.approx(13.0 + 0.1)
 
 
 def test_a_slow_flow_is_silent_after_five_mean_gaps() -> None:
@@ -50,7 +50,7 @@ def test_after_a_pause_the_flow_must_become_steady_again() -> None:
 def test_a_sign_of_life_puts_silence_off() -> None:
     pace = flow(0.001, 1001)
     pace.alive(11.4)
-    assert pace.silent_at() == pytest.approx(11.9)
+    assert pace.silent_at() == pytest.approx(11.5)
     assert pace.last == pytest.approx(11.0)
 
 

@@ -11,14 +11,20 @@ from dmmp.types import HostId
 from tests.policies.drawn import hosts, ids, record
 
 
-def test_the_grandparent_comes_first_then_who_has_most_room() -> None:
-    others = [record(5, free=1), record(6, free=3), record(7, free=2)]
+def test_the_grandparent_comes_first_then_the_first_with_room() -> None:
+    others = [record(5, free=0), record(6, free=3), record(7, free=2)]
     assert ids(choose_backups(HostId(9), record(2, free=0), others, 2)) == [2, 6]
 
 
 def test_without_a_grandparent_two_others_are_named() -> None:
-    others = [record(5, free=1), record(6, free=3), record(7, free=2)]
-    assert ids(choose_backups(HostId(9), None, others, 2)) == [6, 7]
+    others = [record(5, free=1), record(6, free=3), record(7, free=0)]
+    assert ids(choose_backups(HostId(9), None, others, 2)) == [5, 6]
+
+
+def test_children_are_spread_over_the_free_places() -> None:
+    others = [record(5, free=1), record(6, free=2)]
+    first = [ids(choose_backups(HostId(9), None, others, 1, turn))[0] for turn in range(6)]
+    assert first == [5, 6, 6, 5, 6, 6]
 
 
 @given(hosts(at_least=1), st.booleans(), st.integers(0, 12))

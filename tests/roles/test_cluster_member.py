@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypeVar
 
-from dmmp.actions import Action, Replay
+from dmmp.actions import Action, Replay, Send
 from dmmp.events import Admitted, ChildAdded, ParentLost, PeerViolation, Promoted
 from dmmp.interest import Interest, interest, no_interest
 from dmmp.messages import (
@@ -360,7 +360,7 @@ def test_children_stay_while_it_seeks_another_parent() -> None:
     adopt(member, 9, 11.0)
     leave = LeaveReport(session=SESSION, source=HostId(3), sequence=5)
     actions = member.receive(leave, at(3), 12.0)
-    assert events(actions, ParentLost)
+    assert sends(actions, JoinRequest) and not events(actions, ParentLost)
     assert [child.host for child in member.view(12.0).children] == [9]
 
 
@@ -446,10 +446,23 @@ def test_only_the_source_can_make_it_a_super_node() -> None:
 def test_it_leaves_in_good_order() -> None:
     member = joined()
     adopt(member, 9, 11.0)
-    told = sends(member.receive(Stop(), SELF, 12.0), LeaveReport)
-    assert {send.to for send in told} == {at(1), at(3), at(9)}
-    # Its children are told whom to ask first.
-    assert all(send.message.replacement.host == 3 for send in told)  # type: ignore[attr-defined]
+    handover = only(member.receive(Stop(), SELF, 12.0), LeaveReport)
+    # Its place goes to its child, which is served until it has it.
+    assert handover.to == at(3) and said(handover).reason == LeaveReason.HANDOVER
+    assert said(handover).replacement.host == 9
+    agreed = answer(handover, LeaveResponse, 3)
+    farewell = only(member.receive(agreed, at(3), 12.1), LeaveReport)
+    assert farewell.to == at(9) and said(farewell).replacement.host == 3
+    assert member.role.upstream() == (at(3),)
+    moved = LeaveReport(session=SESSION, source=HostId(9), sequence=9, reason=LeaveReason.MOVED)
+    gone = sends(member.receive(moved, at(9), 12.5), LeaveReport)
+    assert {send.to for send in gone} == {at(1), at(3)}
+
+
+def said(send: Send) -> LeaveReport:
+    """Return a leave report that is sent."""
+    assert isinstance(send.message, LeaveReport)
+    return send.message
 
 
 def test_nobody_answers_and_it_leaves_all_the_same() -> None:

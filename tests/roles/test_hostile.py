@@ -51,6 +51,8 @@ def views(subject: Host, now: float) -> tuple[View, ...]:
 LIMITS: dict[str, Callable[[], int]] = {
     "children": lambda: PARAMETERS.children,
     "reservations": lambda: PARAMETERS.children,
+    "heirs": lambda: PARAMETERS.children,
+    "guests": lambda: PARAMETERS.guests,
     "requests": lambda: PARAMETERS.maximum_outstanding,
     # One retransmission each, a few of the role's own.
     "alarms": lambda: PARAMETERS.maximum_outstanding + 64,

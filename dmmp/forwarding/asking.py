@@ -1,0 +1,168 @@
+"""Asking for what is missing: from upstream, then from those who repair (Decision 18).
+
+Holds what every part of the forwarder shares, and turns a channel's gaps into requests. Whose
+requests are answered, and how, is in `answering`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from dmmp.actions import ForwardingEntry
+from dmmp.alarms import Alarms
+from dmmp.forwarding.burst import Outcome, Transmit
+from dmmp.forwarding.cache import Cache, Key
+from dmmp.forwarding.channels import ORIGIN_MASK, Announced
+from dmmp.forwarding.counters import Counters
+from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
+from dmmp.forwarding.table import Table
+from dmmp.forwarding.window import SEQUENCE_MASK
+from dmmp.messages import encode
+from dmmp.messages.data import DataRequest
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, HostId, Instant, SessionId
+
+_PATIENCE_ROUND_TRIPS = 3
+"""Round trips in an entry's `patience` (Decision 11)."""
+
+
+class Alarm(Enum):
+    """What the forwarder wakes for."""
+
+    HEARTBEAT = "When to announce an own channel again"
+    SILENCE = "When to look whether upstream is silent"
+    UNKNOWN = "When to give up waiting for a channel's announcement"
+    REPAIR = "When to ask for a channel's missing packets"
+    SWEEP = "When to forget idle channels and old packets"
+
+
+class Asking:
+    """The tables, and the requests; `Relay` adds what comes from the network."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.counters = Counters(parameters.channels)
+        self._parameters = parameters
+        self._alarms = Alarms()
+        self._table = Table(parameters)
+        self._channels = self._table.channels
+        self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
+        self._round_trips = RoundTrips(parameters)
+        self._requests = 0
+
+    def _note_gaps(self, channel: Announced, now: Instant) -> None:
+        """Take the gaps that the window saw: they are asked for unless they close by themselves."""
+        passed = channel.window.passed
+        if channel.wanted:
+            for first, count in passed:
+                channel.gaps.note(first, count, now, self._parameters.reorder_wait)
+            self._arm_repair(channel)
+        passed.clear()
+
+    def _note_tail(self, channel: Announced, now: Instant) -> None:
+        """Look again a moment after a heartbeat that told of more than has come."""
+        if channel.tail_due is None and channel.wanted and channel.tail:
+            channel.tail_due = now + self._parameters.reorder_wait
+            self._arm_repair(channel)
+
+    def _repair(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
+        """Ask for what of a channel is due."""
+        if channel.tail_due is not None and channel.tail_due <= now:
+            channel.take_tail()
+            for first, count in channel.window.passed:
+                channel.gaps.note(first, count, now, 0.0)
+            channel.window.passed.clear()
+        active = self._table.resolve(channel.key[0])
+        if active is None or not channel.wanted:
+            channel.gaps.clear()
+            return
+        entry = active.entry
+        by_target: dict[Endpoint, list[Stretch]] = {}
+        for stretch in channel.gaps.due(now):
+            target = target_of(stretch.tries, entry.upstream, entry.repairers)
+            if target is None:
+                # Nobody to ask at present; an entry with somebody brings it up again.
+                stretch.due = now + self._parameters.repair_most
+            else:
+                by_target.setdefault(target, []).append(stretch)
+        for target, stretches in by_target.items():
+            self._ask(outcome, channel, entry, target, stretches, now)
+        self._arm_repair(channel)
+
+    def _ask(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        entry: ForwardingEntry,
+        target: Endpoint,
+        stretches: list[Stretch],
+        now: Instant,
+    ) -> None:
+        """Ask one host for these stretches, or as much of them as is asked for at once."""
+        wait = self._wait(entry, target)
+        missed = False
+        room = self._parameters.repair_numbers
+        chosen: list[Stretch] = []
+        for stretch in stretches:
+            room -= stretch.count
+            if room < 0 and chosen:
+                stretch.due = now + wait
+                continue
+            missed = missed or (stretch.tries > 0 and stretch.target == target)
+            chosen.append(stretch)
+            stretch.due = now + min(self._parameters.repair_most, wait * (1 << stretch.tries))
+            stretch.tries += 1
+            stretch.target, stretch.asked_at = target, now
+        if missed:
+            self._round_trips.missed(target)
+        for wanted in channel.gaps.wanted(chosen):
+            self._request(outcome, channel.key, entry, wanted, target)
+
+    def _wait(self, entry: ForwardingEntry, target: Endpoint) -> float:
+        """Say how long an answer may take; the way to upstream may be known to the role."""
+        wait = self._round_trips.wait(target)
+        if target in entry.upstream[:1]:
+            wait = max(wait, entry.patience / _PATIENCE_ROUND_TRIPS)
+        return wait
+
+    def _switch(self, outcome: Outcome, entry: ForwardingEntry, now: Instant) -> None:
+        """Ask a new upstream for all that follows, and at once for what is missing."""
+        if not entry.upstream:
+            return
+        for channel in self._table.announced():
+            active = self._table.resolve(channel.key[0])
+            if active is None or active.entry is not entry or not channel.wanted:
+                continue
+            if channel.window.settled:
+                following = Wanted((channel.window.highest + 1) & SEQUENCE_MASK, b"")
+                self._request(outcome, channel.key, entry, following, entry.upstream[0])
+            channel.gaps.again(now)
+            self._repair(outcome, channel, now)
+
+    def _request(
+        self, outcome: Outcome, key: Key, entry: ForwardingEntry, wanted: Wanted, to: Endpoint
+    ) -> None:
+        """Send a request for packets of a channel."""
+        self._requests = self._requests + 1 & SEQUENCE_MASK
+        request = encode(
+            DataRequest(
+                session=SessionId(key[0] >> 32),
+                source=entry.me,
+                sequence=self._requests,
+                tree_version=entry.tree_version,
+                origin=HostId(key[0] & ORIGIN_MASK),
+                channel=key[1],
+                base=wanted.base,
+                bitmap=wanted.bitmap,
+            )
+        )
+        outcome.transmits.append(Transmit(request, len(request), to))
+        self.counters.requests += 1
+
+    def _arm_repair(self, channel: Announced) -> None:
+        due = channel.gaps.next_due()
+        if channel.tail_due is not None:
+            due = channel.tail_due if due is None else min(due, channel.tail_due)
+        if due is None:
+            self._alarms.stop(Alarm.REPAIR, channel)
+        else:
+            self._alarms.set(Alarm.REPAIR, due, channel)

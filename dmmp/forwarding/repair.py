@@ -1,0 +1,262 @@
+"""What one channel lacks: stretches of numbers, when they are due, whom to ask (Decision 18).
+
+A stretch is a range in which numbers went missing together; which of them are missing still is the
+window's to say, so nothing here is kept per packet. Requests are made and sent by `asking`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dmmp.forwarding.window import SEQUENCE_MASK, Window
+from dmmp.messages.data import MAXIMUM_BITMAP_BYTES
+from dmmp.parameters import Parameters
+from dmmp.types import Endpoint, Instant
+
+MAXIMUM_NUMBERS = 8 * MAXIMUM_BITMAP_BYTES
+"""Numbers that one bitmap covers."""
+
+REPAIRED_KEPT = 64
+"""Stretches of repaired packets that are remembered, for whoever asks for what is on its way."""
+
+FIRST_TRIES = 2
+"""So often upstream is asked before others are: a request or its answer may be lost too."""
+
+_WEIGHT, _DEVIATION_WEIGHT = 0.125, 0.25
+_DEVIATIONS = 4
+_TARGETS_MEASURED = 64
+
+
+class Stretch:
+    """`count` numbers from `first` on, noticed at `born`; `tries` requests went out so far."""
+
+    __slots__ = ("asked_at", "born", "count", "due", "first", "measured", "target", "tries")
+
+    def __init__(self, first: int, count: int, born: Instant, due: Instant) -> None:
+        self.first = first
+        self.count = count
+        self.born = born
+        self.due = due
+        self.tries = 0
+        self.asked_at: Instant = born
+        self.target: Endpoint | None = None
+        self.measured = False
+
+    def holds(self, number: int) -> bool:
+        """Tell whether a number lies in the stretch."""
+        return (number - self.first) & SEQUENCE_MASK < self.count
+
+
+class Wanted(NamedTuple):
+    """What a request asks for: bit n of the bitmap, most significant first, is `base` + n."""
+
+    base: int
+    bitmap: bytes
+
+
+class Gaps:
+    """The stretches of a channel in the order of their numbers: disjoint, bounded, mostly none."""
+
+    __slots__ = ("_most", "_parameters", "_window", "given_up", "repaired", "stretches")
+
+    def __init__(self, window: Window, parameters: Parameters) -> None:
+        self.stretches: list[Stretch] = []
+        self.given_up = 0
+        # (first, count, when), of packets that filled a gap.
+        self.repaired: deque[tuple[int, int, Instant]] = deque(maxlen=REPAIRED_KEPT)
+        self._window = window
+        self._parameters = parameters
+        self._most = parameters.repair_stretches
+
+    def note(self, first: int, count: int, now: Instant, wait: float) -> None:
+        """Take in numbers that were passed over; they are due after `wait`."""
+        while count > 0:
+            part = min(count, MAXIMUM_NUMBERS)
+            self._note_part(first, part, now, now + wait)
+            first, count = (first + part) & SEQUENCE_MASK, count - part
+
+    def _note_part(self, first: int, count: int, now: Instant, due: Instant) -> None:
+        stretches = self.stretches
+        if stretches:
+            last = stretches[-1]
+            span = ((first - last.first) & SEQUENCE_MASK) + count
+            # Together if noticed nearly together, or if there are too many already.
+            together = not last.tries and now - last.born <= self._parameters.reorder_wait / 4
+            if span <= MAXIMUM_NUMBERS and (together or len(stretches) >= self._most):
+                last.count = span
+                return
+        if len(stretches) >= self._most:
+            self._give_up(stretches.pop(0))
+        stretches.append(Stretch(first, count, now, due))
+
+    def next_due(self) -> Instant | None:
+        """Say when something is to be asked for; None if nothing is missing."""
+        return min((stretch.due for stretch in self.stretches), default=None)
+
+    def due(self, now: Instant) -> list[Stretch]:
+        """List what is to be asked for now; what was filled is gone, what is too old given up."""
+        oldest = now - self._parameters.cache_seconds
+        kept: list[Stretch] = []
+        found: list[Stretch] = []
+        for stretch in self.stretches:
+            if stretch.due > now:
+                kept.append(stretch)
+            elif not self.missing(stretch):
+                continue
+            elif stretch.born < oldest:
+                self._give_up(stretch)
+            else:
+                kept.append(stretch)
+                found.append(stretch)
+        self.stretches = kept
+        return found
+
+    def missing(self, stretch: Stretch) -> int:
+        """Return the stretch as bits, its first number the highest bit: 1 is missing."""
+        return self._window.missing_in(stretch.first, stretch.count)
+
+    def asked(self, number: int) -> bool:
+        """Tell whether somebody was asked for this number, and it has not come."""
+        if not self._window.is_missing(number):
+            return False
+        stretch = self.stretch_of(number)
+        return stretch is not None and stretch.tries > 0
+
+    def stretch_of(self, number: int) -> Stretch | None:
+        """Find the stretch that a number lies in."""
+        for stretch in self.stretches:
+            if stretch.holds(number):
+                return stretch
+        return None
+
+    def fill(self, first: int, count: int, sender: Endpoint, now: Instant) -> tuple[int, float]:
+        """Note numbers that came; say how many were asked for, and the round trip, 0 if unknown.
+
+        A round trip is known by the first answer to a first request alone: any other may answer
+        either (Karn's rule).
+        """
+        asked = 0
+        round_trip = 0.0
+        for stretch in self.stretches:
+            begin = max(0, signed(stretch.first - first))
+            end = min(count, signed(stretch.first + stretch.count - first))
+            if begin >= end or not stretch.tries:
+                continue
+            asked += end - begin
+            if stretch.tries == 1 and stretch.target == sender and not stretch.measured:
+                stretch.measured = True
+                round_trip = now - stretch.asked_at
+        if asked:
+            self.repaired.append((first, count, now))
+        return asked, round_trip
+
+    def again(self, now: Instant) -> None:
+        """Begin anew with everything: there is another to ask."""
+        for stretch in self.stretches:
+            stretch.tries = 0
+            stretch.due = now
+
+    def clear(self) -> None:
+        """Want nothing any more."""
+        self.stretches.clear()
+
+    def wanted(self, stretches: Sequence[Stretch]) -> list[Wanted]:
+        """Lay what is missing of these stretches, in order, into as few bitmaps as possible."""
+        found: list[Wanted] = []
+        base = bits = length = 0
+        for stretch in stretches:
+            missing = self.missing(stretch)
+            if not missing:
+                continue
+            # Without what has come at either end.
+            skipped = stretch.count - missing.bit_length()
+            trailing = (missing & -missing).bit_length() - 1
+            first = (stretch.first + skipped) & SEQUENCE_MASK
+            count = stretch.count - skipped - trailing
+            missing >>= trailing
+            span = ((first - base) & SEQUENCE_MASK) + count
+            if length and span <= MAXIMUM_NUMBERS:
+                bits = bits << (span - length) | missing
+                length = span
+                continue
+            if length:
+                found.append(Wanted(base, bitmap_of(bits, length)))
+            base, bits, length = first, missing, count
+        if length:
+            found.append(Wanted(base, bitmap_of(bits, length)))
+        return found
+
+    def _give_up(self, stretch: Stretch) -> None:
+        self.given_up += self.missing(stretch).bit_count()
+
+
+class RoundTrips:
+    """How long an answer to a request takes, for each host that was asked (RFC 6298)."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        # Smoothed round trip and deviation; a negative one stands for "not measured, doubled".
+        self._measured: dict[Endpoint, tuple[float, float]] = {}
+        self._unmeasured: dict[Endpoint, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._measured) + len(self._unmeasured)
+
+    def measure(self, target: Endpoint, seconds: float) -> None:
+        """Take in a round trip."""
+        self._unmeasured.pop(target, None)
+        former = self._measured.pop(target, None)
+        if former is None:
+            self._measured[target] = (seconds, seconds / 2)
+            if len(self._measured) > _TARGETS_MEASURED:
+                del self._measured[next(iter(self._measured))]
+            return
+        mean, deviation = former
+        deviation += _DEVIATION_WEIGHT * (abs(seconds - mean) - deviation)
+        self._measured[target] = (mean + _WEIGHT * (seconds - mean), deviation)
+
+    def mean(self, target: Endpoint) -> float | None:
+        """Return the smoothed round trip, None if there was none."""
+        found = self._measured.get(target)
+        return None if found is None else found[0]
+
+    def wait(self, target: Endpoint) -> float:
+        """Say how long to wait for the answer to a first request."""
+        found = self._measured.get(target)
+        if found is None:
+            return self._unmeasured.get(target, self._parameters.repair_first)
+        return max(self._parameters.repair_least, found[0] + _DEVIATIONS * found[1])
+
+    def missed(self, target: Endpoint) -> None:
+        """Note that no answer came in time: if none ever did, the way may be longer than thought.
+
+        Without this, whoever is further than the first guess would never be measured.
+        """
+        if target in self._measured:
+            return
+        wait = min(2 * self.wait(target), self._parameters.repair_most)
+        self._unmeasured.pop(target, None)
+        self._unmeasured[target] = wait
+        if len(self._unmeasured) > _TARGETS_MEASURED:
+            del self._unmeasured[next(iter(self._unmeasured))]
+
+
+def target_of(
+    tries: int, upstream: tuple[Endpoint, ...], repairers: tuple[Endpoint, ...]
+) -> Endpoint | None:
+    """Say who is asked after so many tries: upstream twice, then the others in turn, and again."""
+    turn = upstream[:1] * FIRST_TRIES + tuple(one for one in repairers if one not in upstream[:1])
+    return turn[tries % len(turn)] if turn else None
+
+
+def bitmap_of(bits: int, length: int) -> bytes:
+    """Lay bits out as a request's bitmap: the highest of `length` bits comes first."""
+    return (bits << (-length % 8)).to_bytes(-(-length // 8), "big")
+
+
+def signed(number: int) -> int:
+    """Read a difference of serial numbers as one that may be negative."""
+    number &= SEQUENCE_MASK
+    return number - (SEQUENCE_MASK + 1) if number > SEQUENCE_MASK >> 1 else number

@@ -1,0 +1,112 @@
+"""Relatives beside parent and children: those asked when the parent fails, and those that ask here.
+
+A parent names its children two backup parents and a few of their siblings (slides 18 and 22,
+Decision 20). They are refreshed like a parent, so that their state is known when it is needed; who
+is refreshed so knows the other in return, and gives it data on request (Decision 18). What is sent
+and when is the roles' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dmmp.messages.common import HostRecord, located
+from dmmp.parameters import Parameters
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
+
+_NEVER = float("-inf")
+
+
+@dataclass(slots=True)
+class RoundTrip:
+    """A round trip as RFC 6298 smooths it, in seconds."""
+
+    smoothed: float | None = None
+    variation: float = 0.0
+
+    def sample(self, seconds: float) -> None:
+        """Take in one measured round trip."""
+        if self.smoothed is None:
+            self.smoothed, self.variation = seconds, seconds / 2
+        else:
+            self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
+            self.smoothed += (seconds - self.smoothed) / 8
+
+    def timeout(self, least: float, unknown: float) -> float:
+        """Return how long to wait for an answer: at least `least`, `unknown` if never measured."""
+        if self.smoothed is None:
+            return unknown
+        return max(least, self.smoothed + 4 * self.variation)
+
+
+@dataclass(slots=True)
+class Kin:
+    """A relative that the parent named; `path` are the ids from it, itself first, to the source."""
+
+    record: HostRecord
+    endpoint: Endpoint
+    path: tuple[HostId, ...] = ()
+    super_node: HostId = NO_HOST
+    heard: Instant = _NEVER
+    round_trip: RoundTrip = field(default_factory=RoundTrip)
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether it has ever answered, so that it may be relied on."""
+        return self.heard != _NEVER
+
+
+class Kinship:
+    """The named relatives by id, in the order of naming, and the guests: who named this host."""
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._most_guests = parameters.guests
+        self.named: dict[HostId, Kin] = {}
+        self.guests: dict[HostId, tuple[Endpoint, Instant]] = {}
+
+    def name(self, records: Iterable[HostRecord]) -> list[Kin]:
+        """Take these for the named ones, keeping what is known of them; list those that are new."""
+        kept: dict[HostId, Kin] = {}
+        new: list[Kin] = []
+        for record in records:
+            held = self.named.get(record.host)
+            if held is not None and held.endpoint == record.endpoint:
+                kept[record.host] = held
+            elif record.host not in kept:
+                kept[record.host] = Kin(record, record.endpoint)
+                new.append(kept[record.host])
+        self.named = kept
+        return new
+
+    def at(self, endpoint: Endpoint) -> Kin | None:
+        """Find a named relative by where it is."""
+        return next((kin for kin in self.named.values() if kin.endpoint == endpoint), None)
+
+    def heard(
+        self,
+        kin: Kin,
+        record: HostRecord,
+        path: tuple[HostId, ...],
+        super_node: HostId,
+        now: Instant,
+    ) -> None:
+        """Note what a named relative says of itself."""
+        kin.record, kin.path = located(record, kin.endpoint), (record.host, *path)
+        kin.super_node, kin.heard = super_node, now
+
+    def admit(self, host: HostId, endpoint: Endpoint, until: Instant) -> None:
+        """Note a host that counts this one among its relatives; the longest unheard gives way."""
+        self.guests.pop(host, None)
+        while len(self.guests) >= self._most_guests:
+            del self.guests[next(iter(self.guests))]
+        self.guests[host] = (endpoint, until)
+
+    def is_guest(self, endpoint: Endpoint, now: Instant) -> bool:
+        """Tell whether a host at this endpoint counts this one among its relatives."""
+        return any(held == endpoint and until > now for held, until in self.guests.values())
+
+    def expire(self, now: Instant) -> None:
+        """Forget guests whose hold time is over."""
+        for host in [host for host, (_, until) in self.guests.items() if until <= now]:
+            del self.guests[host]

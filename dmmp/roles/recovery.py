@@ -1,0 +1,300 @@
+"""What a host does when its parent falls silent (slides 18 and 22, Decisions 11 and 20).
+
+The forwarder notices the silence; two probes decide. Meanwhile the backup parents are probed too,
+so that when the verdict is there the first living one is asked for the place without any search:
+one Data Request, one Refresh. Only when no backup confirms is a place sought as a newcomer seeks
+one. Backups and siblings are refreshed like a parent and may be asked for lost packets. Children
+stay below this host meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from dmmp.actions import Report, Send
+from dmmp.events import ParentLost
+from dmmp.messages import (
+    LeaveReport,
+    LeaveResponse,
+    ProbeRequest,
+    ProbeResponse,
+    RefreshRequest,
+    RefreshResponse,
+    StatusReport,
+    StatusResponse,
+)
+from dmmp.messages.common import HostRecord, HostState, RefreshKind, located
+from dmmp.messages.local import Silence, Unreachable
+from dmmp.messages.schema import Message
+from dmmp.policies.backups import BACKUPS
+from dmmp.policies.parents import Candidate
+from dmmp.roles.kin import Kin
+from dmmp.roles.requests import Request
+from dmmp.roles.role import Actions
+from dmmp.roles.seeking import SeekingRole
+from dmmp.roles.standing import Standing
+from dmmp.roles.states import Confirming, Leaving, Offer, Parent
+from dmmp.types import Endpoint, Instant
+
+RELATIVE_TRIES = 2
+"""Tries of a Refresh to a backup or a sibling (Decision 9): the next one is due in seconds."""
+
+
+class RecoveringRole(SeekingRole):
+    """A role that outlives its parent; see the module's docstring."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(standing)
+        self.kinship = standing.kinship
+
+    # Relatives, kept warm.
+
+    def relatives(self) -> Sequence[HostRecord]:
+        """List whom to refresh beside the parent: its backups first, then its siblings."""
+        parent = self.parent()
+        if parent is None:
+            return ()
+        named = {record.host: record for record in (*parent.backups, *parent.siblings)}
+        beside = (self.standing.host, parent.record.host)
+        return [r for r in named.values() if r.host not in beside and r.endpoint.port]
+
+    def on_relatives_named(self, now: Instant) -> Actions:
+        """Get to know backups and siblings that are new; ask them for data from then on."""
+        if self.parent() is None:
+            return
+        for kin in self.kinship.name(self.relatives()):
+            yield self._refresh_relative(kin, now)
+        yield from self.install(now)
+
+    def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
+        """Renew the place at the parent, and what relatives and this host know of each other."""
+        yield from super().on_refresh_alarm(key, now)
+        if not isinstance(self.state, Leaving):
+            for kin in list(self.kinship.named.values()):
+                yield self._refresh_relative(kin, now)
+
+    def _refresh_relative(self, kin: Kin, now: Instant) -> Send:
+        message = self.standing.make(
+            RefreshRequest,
+            kind=RefreshKind.RELATIVE,
+            sender=self.record(now),
+            super_node=self.super_node(),
+            root_path=self.root_path(),
+        )
+        return self.standing.ask(message, kin.endpoint, now, tries=RELATIVE_TRIES)
+
+    def on_refresh_answered(
+        self, message: RefreshResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """An answer from a relative, from the place being taken up, or from the parent."""
+        request = self.standing.requests.peek(message, sender)
+        if request is not None and _is_to_relative(request):
+            self.standing.requests.close(message.sequence)
+            yield from self._on_relative(message, request, sender, now)
+        elif isinstance(self.state, Confirming):
+            yield from self.on_confirmed(message, sender, now)
+        else:
+            yield from self.on_refresh_response(message, sender, now)
+
+    def _on_relative(
+        self, message: RefreshResponse, request: Request, sender: Endpoint, now: Instant
+    ) -> Actions:
+        kin = self.kinship.at(sender)
+        if kin is None or kin.record.host != message.sender.host:
+            return
+        was_known = kin.is_known
+        self.kinship.heard(kin, message.sender, message.root_path, message.super_node, now)
+        trip = request.round_trip(now)
+        if trip is not None:
+            kin.round_trip.sample(trip)
+        if not was_known:
+            yield from self.install(now)
+
+    def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
+        """Nobody answers a Refresh: a relative is forgotten, a parent lost."""
+        if not _is_to_relative(request):
+            yield from super().on_refresh_unanswered(request, now)
+            return
+        kin = self.kinship.at(request.to)
+        if kin is not None:
+            # The parent names it again as long as it thinks well of it.
+            del self.kinship.named[kin.record.host]
+            yield from self.install(now)
+
+    def repairers(self) -> tuple[Endpoint, ...]:
+        """List the relatives that have answered: backups, then siblings, then the super node."""
+        found = [kin.endpoint for kin in self.kinship.named.values() if kin.is_known]
+        parent = self.parent()
+        beside = () if parent is None else (parent.endpoint,)
+        return tuple(endpoint for endpoint in dict.fromkeys(found) if endpoint not in beside)
+
+    # Silence, and the verdict.
+
+    def on_silence(self, message: Silence, sender: Endpoint, now: Instant) -> Actions:
+        """The flow stopped: is the parent there, and the backups? (Decision 11)"""
+        parent = self.parent()
+        if parent is None or self.standing.requests.is_open(ProbeRequest, parent.endpoint):
+            return
+        yield from self.doubt_parent(parent, now)
+
+    def doubt_parent(self, parent: Parent, now: Instant) -> Actions:
+        """Probe the parent, quickly, and the backups with it (Decision 20)."""
+        least = self.parameters.probe_wait_least
+        wait = self.round_trip.timeout(least, self.parameters.retry_first)
+        yield from self.probe(parent.endpoint, now, self.parameters.probe_tries, wait, 1.0)
+        for offer in self.backup_offers(parent)[:BACKUPS]:
+            yield self.standing.ask(
+                self.standing.make(ProbeRequest, timestamp=0),
+                offer.candidate.record.endpoint,
+                now,
+                tries=1,
+                wait=self.parameters.probe_wait,
+            )
+
+    def on_unreachable(self, message: Unreachable, sender: Endpoint, now: Instant) -> Actions:
+        """The network says nobody listens there: ask the host itself before believing it.
+
+        A forged report costs a host that lives no more than a probe.
+        """
+        parent = self.parent()
+        if parent is not None and parent.endpoint == message.endpoint:
+            yield from self.doubt_parent(parent, now)
+            self.standing.requests.hasten(ProbeRequest, message.endpoint)
+        elif self.standing.children.by_endpoint(message.endpoint) is not None:
+            yield from self.probe(message.endpoint, now)
+            self.standing.requests.hasten(ProbeRequest, message.endpoint)
+
+    def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
+        """A relative is alive; if another host answers there now, the relative is not."""
+        request = self.matched(message, sender)
+        if request is None:
+            return
+        parent = self.parent()
+        if parent is not None and sender == parent.endpoint:
+            self.sample(request, now)
+            if message.sender.host != parent.record.host:
+                yield from self.lose_parent("replaced by another host", now)
+            return
+        self.note_backup(message, request, sender, now)
+
+    def note_backup(
+        self, message: ProbeResponse, request: Request, sender: Endpoint, now: Instant
+    ) -> None:
+        """A backup has answered a probe: note when, and how far it is."""
+        kin = self.kinship.at(sender)
+        if kin is not None and kin.record.host == message.sender.host:
+            kin.record, kin.heard = located(message.sender, sender), now
+            trip = request.round_trip(now)
+            if trip is not None:
+                kin.round_trip.sample(trip)
+
+    def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
+        """No answer to the probes: the relative is inactive (slide 18)."""
+        if not request.lasting:
+            return  # It measured a candidate: one lost datagram is no verdict (Decision 11).
+        parent = self.parent()
+        if parent is not None and parent.endpoint == request.to:
+            yield from self.lose_parent("silent", now)
+            return
+        child = self.standing.children.by_endpoint(request.to)
+        if child is not None:
+            yield from self.drop_child(child.record.host, "silent", now)
+
+    def on_status_report(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
+        """A relative says that this host's parent is inactive: see for oneself (slide 18)."""
+        yield Send(self.standing.answer(StatusResponse, message), sender)
+        parent = self.parent()
+        known = self.kinship.at(sender) is not None or self.kinship.is_guest(sender, now)
+        if (
+            parent is not None
+            and known
+            and message.state == HostState.INACTIVE
+            and message.subject.host == parent.record.host
+            and not self.standing.requests.is_open(ProbeRequest, parent.endpoint)
+        ):
+            yield from self.doubt_parent(parent, now)
+
+    # Another parent.
+
+    def lose_parent(self, reason: str, now: Instant) -> Actions:
+        """Go to the first living backup at once; without one, seek (slide 22, Decision 20)."""
+        parent = self.parent()
+        assert parent is not None
+        yield Report(ParentLost(parent.record.host, reason))
+        self.standing.requests.close_all_to(parent.endpoint)
+        # Programs here wait: if nobody known has a place, it offers itself without more rounds.
+        self.failures = max(self.failures, self.parameters.offer_after - 1)
+        yield from self.on_parent_lost(parent, now)
+        yield from self._tell_relatives(parent, now)
+        yield from self.give_back()
+        offers = self.backup_offers(parent)
+        if offers:
+            yield from self.confirm(
+                offers[0], tuple(offers[1:]), None, False, now, self.elsewhere(parent)
+            )
+        else:
+            yield from self.seek(self.elsewhere(parent), now)
+        yield from self.tell_children(now)
+
+    def _tell_relatives(self, parent: Parent, now: Instant) -> Actions:
+        """Tell the relatives, who may share this parent, what was found (slide 18)."""
+        subject = parent.record
+        for kin in self.kinship.named.values():
+            report = self.standing.make(StatusReport, state=HostState.INACTIVE, subject=subject)
+            yield self.standing.ask(report, kin.endpoint, now, tries=1)
+
+    def backup_offers(self, parent: Parent) -> list[Offer]:
+        """List the backups as places to take up: those heard last, not below the lost parent."""
+        backups = [
+            kin
+            for record in parent.backups
+            if (kin := self.kinship.named.get(record.host)) is not None
+            and kin.is_known
+            and kin.record.host != parent.record.host
+            and self.may_hang_below(kin.path)
+        ]
+        # The parent's subtree is cut off with this host, whatever it has last heard.
+        backups.sort(key=lambda kin: (parent.record.host in kin.path, -kin.heard))
+        return [
+            Offer(
+                Candidate(kin.record, kin.round_trip.smoothed),
+                kin.super_node,
+                kin.path,
+            )
+            for kin in backups
+        ]
+
+    def elsewhere(self, parent: Parent, first: Sequence[Candidate] = ()) -> tuple[Candidate, ...]:
+        """List where to ask for a place: who was named, backups, siblings, known super nodes."""
+        named = [*first, *(Candidate(backup) for backup in parent.backups)]
+        if parent.successor.host:
+            named.append(Candidate(parent.successor))
+        named += self.known_candidates()
+        named += [Candidate(sibling) for sibling in parent.siblings]
+        return tuple(c for c in named if c.record.host != parent.record.host)
+
+    def move_elsewhere(self, parent: Parent, first: Sequence[Candidate], now: Instant) -> Actions:
+        """Seek another parent while the present one goes on serving (make before break)."""
+        yield from self.give_back()
+        yield from self.seek(self.elsewhere(parent, first), now, previous=parent)
+
+    def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
+        """A parent, a child or an applicant goes (slide 20)."""
+        parent = self.parent()
+        if parent is None or sender != parent.endpoint or message.source != parent.record.host:
+            yield from self.on_child_leaves(message, sender, now)
+            return
+        yield Send(self.standing.answer(LeaveResponse, message), sender)
+        replacement = message.replacement
+        first = (Candidate(replacement),) if replacement.host else ()
+        # It serves this host until there is another parent, or its time is over.
+        yield from self.move_elsewhere(parent, first, now)
+
+    def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:
+        """React to the loss of a parent."""
+        yield from ()
+
+
+def _is_to_relative(request: Request) -> bool:
+    message: Message = request.message
+    return isinstance(message, RefreshRequest) and message.kind == RefreshKind.RELATIVE

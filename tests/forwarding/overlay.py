@@ -1,0 +1,163 @@
+"""Forwarders in a tree, in virtual time: links that lose, repeat and reorder, and no roles.
+
+Plays the role's only part in repair: whoever is allowed to ask is answered by a `Replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from random import Random
+
+from dmmp.actions import ANY_ORIGIN, Branch, ForwardingEntry, Install, Replay
+from dmmp.forwarding.burst import Burst, Outcome, Silent
+from dmmp.forwarding.forwarder import Forwarder
+from dmmp.messages import decode
+from dmmp.messages.data import DataRequest
+from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
+from dmmp.parameters import Parameters
+from dmmp.types import NO_HOST, Endpoint, HostId
+from tests.forwarding.build import GROUP, ORIGIN, SESSION, SOURCE, TREE, WANT, endpoint
+
+
+@dataclass
+class Links:
+    """What links do to datagrams: one way takes `delay` seconds and up to `jitter` more."""
+
+    loss: float = 0.0
+    repeat: float = 0.0
+    delay: float = 0.01
+    jitter: float = 0.0
+
+
+@dataclass
+class Host:
+    """One host: its forwarder, who it hangs below, and what its programs got, in order."""
+
+    at: Endpoint
+    forwarder: Forwarder
+    parent: Endpoint | None
+    repairers: tuple[Endpoint, ...] = ()
+    children: list[Endpoint] = field(default_factory=list)
+    got: list[int] = field(default_factory=list)
+    alive: bool = True
+    silences: list[tuple[float, Silent]] = field(default_factory=list)
+
+
+class Overlay:
+    """A source and the hosts below it."""
+
+    def __init__(
+        self,
+        rng: Random,
+        links: Links,
+        parameters: Parameters | None = None,
+        ordered: float | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.lost = 0
+        self.sent = 0
+        self.hosts: dict[Endpoint, Host] = {}
+        self.links = links
+        self._rng = rng
+        self._parameters = parameters or Parameters()
+        self._ordered = ordered
+        self._queue: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
+        self._count = 0
+        self.source = self.add(0, None)
+
+    def add(self, number: int, parent: Host | None) -> Host:
+        """Add a host below another; the first is the source."""
+        host = Host(
+            endpoint(number),
+            Forwarder(self._parameters),
+            parent.at if parent else None,
+        )
+        self.hosts[host.at] = host
+        if parent is not None:
+            parent.children.append(host.at)
+            self.install(parent)
+        self.install(host)
+        return host
+
+    def install(self, host: Host, upstream: Sequence[Endpoint] | None = None) -> None:
+        """Install a host's entry."""
+        if upstream is None:
+            upstream = () if host.parent is None else (host.parent,)
+        entry = ForwardingEntry(
+            SESSION,
+            ANY_ORIGIN,
+            TREE,
+            tuple(upstream),
+            tuple(Branch(child, WANT) for child in host.children),
+            () if host.parent is None else WANT,
+            host.repairers,
+            HostId(ORIGIN if host.parent is None else 1000 + host.at.port),
+        )
+        self._carry_out(host, host.forwarder.apply(Install(entry), self.now))
+
+    def originate(self, count: int = 1) -> None:
+        """Let the source send packets with the next numbers."""
+        packets = [(self.sent + n).to_bytes(8, "big") for n in range(1, count + 1)]
+        self.sent += count
+        forwarder = self.source.forwarder
+        outcome = forwarder.originate(SESSION, ORIGIN, TREE, GROUP, SOURCE, packets, self.now)
+        self._carry_out(self.source, outcome)
+
+    def run(self, until: float) -> None:
+        """Let time pass."""
+        while True:
+            alarms = [
+                (alarm[0], n, host)
+                for n, host in enumerate(self.hosts.values())
+                if host.alive and (alarm := host.forwarder.next_alarm()) is not None
+            ]
+            woken = min(alarms, default=(float("inf"), 0, self.source))
+            at = min(woken[0], self._queue[0][0] if self._queue else float("inf"))
+            if at > until:
+                break
+            self.now = max(self.now, at)
+            if self._queue and self._queue[0][0] <= woken[0]:
+                _, _, sender, to, data = heappop(self._queue)
+                self._arrive(sender, self.hosts[to], data)
+            else:
+                host = woken[2]
+                outcome, silences = host.forwarder.wake(self.now)
+                host.silences += [(self.now, silent) for silent in silences]
+                self._carry_out(host, outcome)
+        self.now = until
+
+    def replayed(self) -> int:
+        """Count the packets that were sent because somebody asked."""
+        return sum(host.forwarder.counters.replayed for host in self.hosts.values())
+
+    def _carry_out(self, host: Host, outcome: Outcome) -> None:
+        for delivery in outcome.deliveries:
+            for at in range(0, len(delivery.data), delivery.stride):
+                one = bytes(delivery.data[at : at + delivery.stride])
+                host.got.append(int.from_bytes(one[HEADER_BYTES:], "big"))
+        for data, stride, to in outcome.transmits:
+            for at in range(0, len(data), stride):
+                self._send(host.at, to, bytes(data[at : at + stride]))
+
+    def _send(self, sender: Endpoint, to: Endpoint, data: bytes) -> None:
+        links, rng = self.links, self._rng
+        for _ in range(2 if rng.random() < links.repeat else 1):
+            if rng.random() < links.loss:
+                self.lost += data[OPTION_OFFSET + 1] == 0
+                continue
+            self._count += 1
+            at = self.now + links.delay + rng.random() * links.jitter
+            heappush(self._queue, (at, self._count, sender, to, data))
+
+    def _arrive(self, sender: Endpoint, host: Host, data: bytes) -> None:
+        if not host.alive:
+            return
+        if data[OPTION_OFFSET : OPTION_OFFSET + 2] <= b"\0\1":
+            self._carry_out(host, host.forwarder.forward(Burst(data, len(data), sender), self.now))
+            return
+        asked = decode(data)
+        assert isinstance(asked, DataRequest) and (asked.source != NO_HOST)
+        replay = Replay(SESSION, asked.origin, asked.channel, asked.base, asked.bitmap, sender)
+        self._carry_out(host, host.forwarder.apply(replay, self.now))
