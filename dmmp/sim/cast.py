@@ -79,9 +79,7 @@ def _again(life: int) -> tuple[int, ...]:
     return (life,) if life else ()
 
 
-def _add(
-    world: World, name: str, kind: str, out_degree: int, begin: Callable[[int], Life]
-) -> Node:
+def _add(world: World, name: str, kind: str, out_degree: int, begin: Callable[[int], Life]) -> Node:
     host, views, forwarder = begin(0)
     return world.add(
         name, kind, host, views, forwarder=forwarder, out_degree=out_degree, begin=begin

@@ -86,7 +86,7 @@ def _values(cls: type, table: dict[str, Value], where: str) -> dict[str, Value]:
     found: dict[str, Value] = {}
     for key, value in table.items():
         name = OWN_NAMES.get(key, key)
-        if name not in kinds or name in OWN_NAMES.values() and key == name:
+        if name not in kinds or (name in OWN_NAMES.values() and key == name):
             raise UsageError(f"{where}{key}: there is no such key")
         found[name] = _converted(value, kinds[name], f"{where}{key}")
     return found
@@ -99,9 +99,7 @@ def _converted(value: Value, kind: str, where: str) -> Value:
     if kind in ("float", "Instant") and isinstance(value, (int, float)):
         if not isinstance(value, bool) and -1e9 < value < 1e9:
             return float(value)
-    elif kind == "int" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    elif kind == "str" and isinstance(value, str):
+    elif kind in ("int", "str") and type(value).__name__ == kind:
         return value
     elif kind.startswith("tuple") and isinstance(value, list) and len(value) <= MOST_ELEMENTS:
         if "tuple[int, int]" in kind:

@@ -1,8 +1,8 @@
 """The Inet graph of 3,000 routers, for repeating the Nemo papers' set-up.
 
-The file is not part of the project: it is looked for in `shared/data` beside the clone. It is NumPy's
-archive of arrays; only the list of links is read, so NumPy is not needed. Each link gets a delay of 1
-to 4 ms by seed, hosts stand on random routers, and the way is the one of least delay.
+The file is not part of the project: it is looked for in `shared/data` beside the clone. It is an
+archive of NumPy's; only the list of links is read, so NumPy is not needed. Each link gets a delay
+of 1 to 4 ms by seed, hosts stand on random routers, and the way is the one of least delay.
 """
 
 from __future__ import annotations

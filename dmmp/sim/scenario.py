@@ -34,7 +34,7 @@ BEGIN = 0.2
 """When the first member may come; RP and source are there from 0."""
 
 LAST_PACKETS = 5
-"""Packets sent at the end, a second apart, that must be heard."""
+"""Seconds in the end whose packets must be heard; without a stream, one is sent in each."""
 
 TAIL = 3.0
 """Seconds after the last packet, for its way and its repair."""
@@ -177,9 +177,7 @@ class Scenario:
             changes[name] = type(getattr(defaults, name))(value)
         return replace(defaults, **changes)  # type: ignore[arg-type]
 
-    def play(
-        self, *, wire: bool = False, trace: Trace | None = None, parts: Parts = REAL
-    ) -> World:
+    def play(self, *, wire: bool = False, trace: Trace | None = None, parts: Parts = REAL) -> World:
         """Run it to its end and check the result; `world.failures` says what did not hold."""
         with _without_collector():
             world = self.prepare(wire=wire, trace=trace, parts=parts)
@@ -320,10 +318,11 @@ class Scenario:
                 if node.is_source and node.alive:
                     world.originate(node)
 
-        if self.packets_per_second:
-            for number in range(int(first_of_last * self.packets_per_second)):
-                world.at((1 + number) / self.packets_per_second, send)
-        for number in range(LAST_PACKETS):
+        rate = self.packets_per_second
+        steady_until = first_of_last if rate < 1 else self.end - TAIL
+        for number in range(int(steady_until * rate)):
+            world.at((1 + number) / rate, send)
+        for number in range(LAST_PACKETS if rate < 1 else 0):
             world.at(first_of_last + number, send)
 
 
@@ -335,9 +334,7 @@ class _Adder:
         self._late = 0
 
     def __call__(self, name: str, kind: str, out_degree: int) -> Node:
-        return add_end_host(
-            self._world, name, kind, out_degree, self._points, parts=self._parts
-        )
+        return add_end_host(self._world, name, kind, out_degree, self._points, parts=self._parts)
 
     def next_name(self, stem: str) -> str:
         """Return a name that nobody has."""

@@ -10,7 +10,7 @@ from dataclasses import fields
 from functools import lru_cache
 
 from dmmp.interest import Interest
-from dmmp.messages import Message, encode
+from dmmp.messages import REGISTRY, Message, encode
 
 Shape = tuple[int, ...]
 
@@ -42,17 +42,19 @@ def _size(shaped: _Shaped) -> int:
 
 
 @lru_cache
-def _variable(cls: type[Message]) -> tuple[str, ...]:
-    """List the fields of a class whose size varies: texts, octets, lists."""
+def _variable(option: int) -> tuple[str, ...]:
+    """List the fields whose size varies of the class with this option: texts, octets, lists."""
     kinds = ("tuple", "bytes", "str")
     return tuple(
-        field.name for field in fields(cls) if str(field.type).removeprefix("_").startswith(kinds)
+        field.name
+        for field in fields(REGISTRY[option])
+        if str(field.type).removeprefix("_").startswith(kinds)
     )
 
 
 def _shape(message: Message) -> Shape:
     shape = []
-    for name in _variable(type(message)):
+    for name in _variable(message.OPTION):
         value = getattr(message, name)
         if isinstance(value, str):
             shape.append(len(value.encode()))

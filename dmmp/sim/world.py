@@ -276,8 +276,9 @@ class World:
     ) -> None:
         """Check the result; `expected` are the numbers of the packets that must have been heard.
 
-        Every one of them if `strict`, else at least one; with `safety`, nothing is expected. Whoever has no sound place at this moment
-        is looked at again a little later, since it may be moving. The digest covers the result.
+        Every one of them if `strict`, else at least one; with `safety`, nothing is expected.
+        Whoever has no sound place at this moment is looked at again a little later, since it may be
+        moving. The digest covers the result.
         """
         if not safety:
             self._judge_result(expected, strict)
