@@ -6,17 +6,20 @@ Whatever is wrong with a file gives one `UsageError` that names file and key.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from dmmp.errors import UsageError
 from dmmp.sim.churn import Churn
 from dmmp.sim.faults import Fault
 from dmmp.sim.scenario import Scenario
 
-Value = Any
-"""Whatever TOML can say; each is checked against the field it is for."""
+Made = TypeVar("Made", Fault, Churn, Scenario)
+
+Values = dict[str, object]
+"""What TOML says, by key; each value is checked against the field it is for."""
 
 OWN_NAMES = {"for": "lasts"}
 """Keys that Python would not let a field be called."""
@@ -42,7 +45,7 @@ def read_scenario(path: Path, seed: int | None = None) -> Scenario:
 def parse_scenario(text: str, seed: int | None = None) -> Scenario:
     """Make a scenario of TOML text."""
     try:
-        table: dict[str, Value] = tomllib.loads(text)
+        table: Values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"is not TOML: {error}") from None
     faults = table.pop("fault", [])
@@ -58,7 +61,7 @@ def parse_scenario(text: str, seed: int | None = None) -> Scenario:
     for name in ("faults", "parameters", "churn"):
         if name in table:
             raise UsageError(f"{name}: there is no such key")
-    values = _values(Scenario, table, "")
+    values = _values(_kinds(Scenario), table, "")
     if seed is not None:
         values["seed"] = seed
     values.setdefault("seed", 1)
@@ -68,22 +71,28 @@ def parse_scenario(text: str, seed: int | None = None) -> Scenario:
     if churn is not None:
         values["churn"] = _make(Churn, churn, "churn")
     values["parameters"] = tuple(parameters.items())
-    return Scenario(**values)
+    make: Callable[..., Scenario] = Scenario
+    return make(**values)
 
 
-def _make(cls: type, table: Value, where: str) -> Value:
+def _make(cls: type[Made], table: object, where: str) -> Made:
     if not isinstance(table, dict):
         raise UsageError(f"{where}: must be a table")
-    values = _values(cls, table, f"{where} ")
+    values = _values(_kinds(cls), table, f"{where} ")
     for field in fields(cls):
         if field.default is MISSING and field.name not in values:
             raise UsageError(f"{where} {field.name}: is missing")
-    return cls(**values)
+    make: Callable[..., Made] = cls
+    return make(**values)
 
 
-def _values(cls: type, table: dict[str, Value], where: str) -> dict[str, Value]:
-    kinds = {field.name: str(field.type) for field in fields(cls)}
-    found: dict[str, Value] = {}
+def _kinds(cls: type[Made]) -> dict[str, str]:
+    """Return the annotations of a class by field."""
+    return {field.name: str(field.type) for field in fields(cls)}
+
+
+def _values(kinds: dict[str, str], table: Values, where: str) -> Values:
+    found: Values = {}
     for key, value in table.items():
         name = OWN_NAMES.get(key, key)
         if name not in kinds or (name in OWN_NAMES.values() and key == name):
@@ -92,7 +101,7 @@ def _values(cls: type, table: dict[str, Value], where: str) -> dict[str, Value]:
     return found
 
 
-def _converted(value: Value, kind: str, where: str) -> Value:
+def _converted(value: object, kind: str, where: str) -> object:
     """Make a field's value of what TOML says; its annotation tells what it must be."""
     if kind == "bool" and isinstance(value, bool):
         return value
@@ -115,7 +124,7 @@ def _converted(value: Value, kind: str, where: str) -> Value:
     raise UsageError(f"{where}: must be {wanted}, not {value!r}"[:200])
 
 
-def _pair(value: Value, kind: str, where: str) -> tuple[Value, ...]:
+def _pair(value: object, kind: str, where: str) -> tuple[object, ...]:
     if not isinstance(value, list) or len(value) != 2:
         raise UsageError(f"{where}: must be a pair of numbers")
     return tuple(_converted(each, kind, where) for each in value)

@@ -134,7 +134,7 @@ def _since_start(node: Node, at_us: int | None) -> float:
 
 def _rate(node: Node, now_us: int) -> float:
     end = node.gone_us if node.gone_us is not None else now_us
-    life = max(end - (node.started_us or 0), 1)
+    life = max(node.past_us + end - (node.started_us or 0), 1)
     return node.sent * MICROSECONDS / life
 
 

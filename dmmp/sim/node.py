@@ -151,6 +151,8 @@ class Node:
     """The second that is counted, and how many came in it so far."""
     most_probes: int = 0
     """The most of them in one second, while it was a super node."""
+    past_us: int = 0
+    """How long its past lives were, together."""
     past_duplicates: int = 0
     """Duplicates its forwarders of past lives counted."""
     received: int = 0
@@ -174,6 +176,7 @@ class Node:
     def renew(self, life: Life) -> None:
         """Forget what the life before knew; what programs want, and what was counted, stays."""
         self.past_duplicates = self.duplicates
+        self.past_us += (self.gone_us or 0) - (self.started_us or 0)
         self.host, self.views, self.forwarder = life
         self.lives += 1
         self.crashed = self.suspended = False

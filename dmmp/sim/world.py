@@ -22,6 +22,7 @@ from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.parameters import Parameters
 from dmmp.roles.role import Host, Input
 from dmmp.roles.view import View
+from dmmp.sim.addresses import Addresses, first_endpoint
 from dmmp.sim.checks import Bounds, Checks, Failure
 from dmmp.sim.network import PERFECT, Conditions, Network
 from dmmp.sim.node import Forwards, Life, Node
@@ -31,7 +32,7 @@ from dmmp.sim.tally import Tally
 from dmmp.sim.topology import Topology
 from dmmp.sim.trace import Payload, Trace
 from dmmp.tun.packets import wrap_udp
-from dmmp.types import DEFAULT_PORT, SELF, Endpoint, Instant, IpAddress
+from dmmp.types import SELF, Endpoint, Instant, IpAddress
 
 GROUP = IPv4Address("239.1.2.3")
 """The group the simulated programs use."""
@@ -39,19 +40,11 @@ GROUP = IPv4Address("239.1.2.3")
 PROGRAM = Endpoint(IPv4Address("192.0.2.1"), 5004)
 """Source address and port of the packets that the simulated program sends (RFC 5737)."""
 
-FIRST_ADDRESS = int(IPv4Address("10.0.0.1"))
-
-FURTHER_ADDRESS = int(IPv4Address("10.128.0.1"))
-"""The first of the addresses for machines whose address changes."""
-
 MOST_SPINS = 1_000
 """Wakes of one host at one instant; more is a livelock."""
 
 SHORTEST_PAYLOAD = 8
 """Bytes of the number that each simulated packet carries; more is filled up."""
-
-MOST_ROUTES = 4_096
-"""Ways a node remembers; with more it begins anew."""
 
 _DATA = b"\x00\x00"
 _DATA_PLANE = (_DATA, b"\x00\x01")
@@ -59,9 +52,6 @@ _OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
 
 Arrival = tuple[Node, Node, Endpoint, Payload]
 """A datagram, or a message as an object, reaches a node: receiver, sender, where from, what."""
-
-Call = Callable[[], None]
-"""The scenario does something."""
 
 
 class World:
@@ -97,11 +87,10 @@ class World:
         self.sweep_us = MICROSECONDS
         """How often the checks among all nodes run."""
         self._filling = bytes(max(payload_bytes - SHORTEST_PAYLOAD, 0))
-        self._by_address: dict[int, Node] = {}
-        self._next_address = FURTHER_ADDRESS
+        self._addresses = Addresses(topology)
         self._numbers: dict[bytes, int] = {}
         # A node first: a wake; a tuple: an arrival; else something to call.
-        self._schedule: Schedule[Arrival | Node | Call] = Schedule()
+        self._schedule: Schedule[Arrival | Node | Callable[[], None]] = Schedule()
         self._schedule.push(MICROSECONDS, self._sweep)
 
     def random(self, *purpose: object) -> Random:
@@ -133,10 +122,10 @@ class World:
     ) -> Node:
         """Put a machine somewhere; nothing runs on it before `start`."""
         place = self.network.topology.attach()
-        endpoint = Endpoint(IPv4Address(FIRST_ADDRESS + place), DEFAULT_PORT)
+        endpoint = first_endpoint(place)
         node = Node(name, kind, place, endpoint, host, views, forwarder, out_degree, begin)
         self.nodes.append(node)
-        self._by_address[int(endpoint.address)] = node
+        self._addresses.add(node)
         return node
 
     def node(self, name: str) -> Node:
@@ -148,8 +137,7 @@ class World:
 
     def node_at(self, endpoint: Endpoint) -> Node | None:
         """Find a node by where it receives datagrams."""
-        found = self._by_address.get(int(endpoint.address))
-        return found if found is not None and endpoint.port == DEFAULT_PORT else None
+        return self._addresses.get(endpoint)
 
     def at(self, instant: Instant, function: Callable[[], None]) -> None:
         """Have something done at an instant to come."""
@@ -202,12 +190,7 @@ class World:
 
     def rebind(self, node: Node) -> None:
         """Give a machine another address: its NAT forgot it. The old one leads nowhere."""
-        del self._by_address[int(node.endpoint.address)]
-        node.endpoint = Endpoint(IPv4Address(self._next_address), DEFAULT_PORT)
-        self._next_address += 1
-        self._by_address[int(node.endpoint.address)] = node
-        for other in self.nodes:
-            other.routes.clear()
+        self._addresses.renew(node, self.nodes)
 
     def jump(self, node: Node, by: float) -> None:
         """Let a machine's clock jump forward, so that its alarms ring early."""
@@ -416,7 +399,7 @@ class World:
     def _transmit(self, node: Node, to: Endpoint, payload: Payload) -> None:
         route = node.routes.get(id(to))
         if route is None:
-            route = self._find_route(node, to)
+            route = self._addresses.find_route(node, to)
         _, receiver, delay_us = route
         network = self.network
         if receiver is None:
@@ -428,17 +411,6 @@ class World:
         else:
             for copy_us in network.carry(node.place, receiver.place):
                 self._schedule.push(self.now_us + copy_us, (receiver, node, node.endpoint, payload))
-
-    def _find_route(self, node: Node, to: Endpoint) -> tuple[Endpoint, Node | None, int]:
-        """Look up who receives at an endpoint; remembered by the object, which is kept for that."""
-        receiver = self.node_at(to)
-        delay_us = 0
-        if receiver is not None:
-            delay_us = self.network.topology.delay_us(node.place, receiver.place)
-        if len(node.routes) >= MOST_ROUTES:
-            node.routes.clear()
-        route = node.routes[id(to)] = (to, receiver, delay_us)
-        return route
 
     def _apply(self, node: Node, action: Install | Withdraw | Replay) -> None:
         if node.forwarder is None:
@@ -460,11 +432,11 @@ class World:
         if entry is None:
             node.upstream, node.downstream = (), {}
             return
-        above = (self.node_at(endpoint) for endpoint in entry.upstream)
+        find = self._addresses.get
+        above = (find(endpoint) for endpoint in entry.upstream)
         node.upstream = tuple(found for found in above if found is not None)
         node.downstream = {
-            int(branch.endpoint.address): self._by_address.get(int(branch.endpoint.address))
-            for branch in entry.downstream
+            int(branch.endpoint.address): find(branch.endpoint) for branch in entry.downstream
         }
 
     def _carry_out(self, node: Node, outcome: Outcome) -> None:
