@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo resilience test check clean
 
 # The virtual environment and the Debian packages; a moment when they are there already.
 setup:
@@ -8,6 +8,11 @@ setup:
 
 demo: setup
 	.venv/bin/dmmp demo
+
+# What a session withstands, in one table; hours with the numbers as they are, or e.g.
+# make resilience OPTIONS="--repetitions 3 --only super-node member".
+resilience: setup
+	.venv/bin/python -m dmmp.demo.resilience $(OPTIONS)
 
 # Everything, also what needs root and minutes.
 test: setup

@@ -92,6 +92,9 @@ class Parameters:
     repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
     repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
     repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets
+    ordered_bytes: int = 16 << 20  # Decision 18: packets that wait to be delivered in order
+    random_forward: float = 0.0  # Decision 19: share of packets sent to relatives; 0.01 if on
+    random_targets: int = 3  # Decision 19: and to how many of them
     silence_least: float = 0.1  # Decision 11
     silence_gaps: float = 5.0  # Decision 11: mean packet gaps
     heartbeat_first: float = 0.2  # Decision 4: after the last packet, then doubling
@@ -110,6 +113,8 @@ class Parameters:
         ):
             if getattr(self, hold) < 2 * getattr(self, refresh):
                 raise ParameterError(f"{hold} must be at least twice {refresh}")
+        if not 0 <= self.random_forward <= 1:
+            raise ParameterError("random_forward: a probability, 0 to 1 (Decision 19)")
         if self.candidates > 12:
             raise ParameterError("candidates: at most 12 fit into one message (Decision 13)")
         if self.super_nodes_most > 100:

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dmmp.cli.options import common_options, edge_options, host_options, out_degree
+from dmmp.cli.options import (
+    common_options,
+    edge_options,
+    host_options,
+    out_degree,
+    parse_delay,
+    parse_probability,
+)
 from dmmp.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,6 +103,7 @@ def _node_options(kind: str, values: dict[str, Any]) -> NodeOptions:
         listen=_listen(values["listen"]),
         name=values["name"],
         datapath=values["datapath"],
+        randomized=parse_probability("--randomized", values["randomized"]),
         **edge,
     )
 
@@ -121,6 +129,7 @@ def _edge_options(values: dict[str, Any]) -> dict[str, Any]:
         "mtu": values["mtu"],
         "interface": interface,
         "groups": groups,
+        "ordered": parse_delay("--ordered", values["ordered"]),
     }
 
 

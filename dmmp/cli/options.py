@@ -18,6 +18,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 OUT_DEGREE_LIMIT = 256
 """Children a host can have, whatever its bandwidth (`Parameters.children`)."""
 
+DELAY_LIMIT = 10.0
+"""Longest time packets may wait to be delivered in order: repair gives up long before."""
+
+RANDOM_SHARE = "0.01"
+"""Share of packets that randomized forwarding sends unless told otherwise (Decision 19)."""
+
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgGtT]?)(?:bit/s|bit|bps|b)?")
 _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
 
@@ -40,6 +46,35 @@ def out_degree(bandwidth: str, stream_rate: str, given: int | None) -> int:
     uplink = parse_rate("--bandwidth", bandwidth)
     stream = parse_rate("--stream-rate", stream_rate)
     return min(OUT_DEGREE_LIMIT, int(uplink // stream))
+
+
+def parse_delay(option: str, text: str | None) -> float | None:
+    """Read seconds, more than none and no more than `DELAY_LIMIT`."""
+    if text is None:
+        return None
+    delay = _number(text)
+    if delay is None or not 0 < delay <= DELAY_LIMIT:
+        raise UsageError(
+            f"{option} {text!r}: write seconds, more than 0 and at most {DELAY_LIMIT:g}, like 0.5"
+        )
+    return delay
+
+
+def parse_probability(option: str, text: str | None) -> float:
+    """Read a probability; without the option it is none."""
+    if text is None:
+        return 0.0
+    share = _number(text)
+    if share is None or not 0 < share <= 1:
+        raise UsageError(f"{option} {text!r}: write a probability, more than 0 and at most 1")
+    return share
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _stacked(options: list[Callable[[_Function], _Function]]) -> Callable[[_Function], _Function]:
@@ -105,6 +140,14 @@ host_options = _stacked(
             show_default=True,
             help="How datagrams are moved.",
         ),
+        click.option(
+            "--randomized",
+            is_flag=False,
+            flag_value=RANDOM_SHARE,
+            metavar="[PROBABILITY]",
+            help="Also send this share of packets to a few relatives, and take what they send;"
+            f" {RANDOM_SHARE} if no number is given. Default: off.",
+        ),
     ]
 )
 
@@ -136,6 +179,12 @@ edge_options = _stacked(
             multiple=True,
             metavar="GROUP[:PORT]",
             help="A group to carry with --interface; repeat it for several.",
+        ),
+        click.option(
+            "--ordered",
+            metavar="DELAY",
+            help="Deliver packets in order: they wait up to DELAY seconds for missing ones."
+            " Default: deliver at once.",
         ),
     ]
 )

@@ -34,6 +34,8 @@ UPLINK: Final = "eth0"
 ROUTER: Final = "router"
 OUR_NAMES: Final = re.compile(r"dmmp-(\d+)-(\d+)-")
 LOSS_STEPS: Final = 10_000
+LARGE_BYTES: Final = 1000
+DROPPED: Final = re.compile(r"counter packets (\d+)")
 RATE_BURST_BYTES: Final = 32_000
 RATE_LATENCY_MS: Final = 50
 LINK_PATIENCE: Final = 3.0
@@ -276,12 +278,40 @@ class Internet:
         if down:
             self._lose_at(host, UPLINK, share)
 
+    def lost(self, name: str) -> tuple[int, int]:
+        """Count what `lose` dropped on the way to a host: all packets, and large ones of them."""
+        shown = self.hosts[name].run(
+            "nft", "list", "table", "netdev", f"loss_{UPLINK}", check=False
+        )
+        large, small = map(int, DROPPED.findall(shown.stdout) or (0, 0))
+        return large + small, large
+
+    def segment(self) -> None:
+        """Have every host cut what its programs send into single packets before the link.
+
+        Otherwise a super-packet of many datagrams (GSO) would be lost or passed as one.
+        """
+        for host in self:
+            host.ip(f"link set {UPLINK} gso_max_segs 1")
+
     def block(self, one: str, other: str) -> None:
         """Drop everything between two hosts, both ways."""
-        rules = "".join(
-            f"add rule inet block forward {family} saddr {source} {family} daddr {target} drop\n"
-            for family, source, target in self._pairs(one, other)
-        )
+        self.block_between([one], [other])
+
+    def block_between(self, ones: Iterable[str], others: Iterable[str]) -> None:
+        """Drop everything between hosts on two sides, both ways, all at the same moment."""
+        sides = [[self.hosts[name] for name in names] for names in (ones, others)]
+        rules = ""
+        for source, target in (sides, sides[::-1]):
+            for family, addresses in (
+                ("ip", [[str(host.address) for host in side] for side in (source, target)]),
+                ("ip6", [[str(host.address6) for host in side] for side in (source, target)]),
+            ):
+                senders, receivers = (", ".join(side) for side in addresses)
+                rules += (
+                    f"add rule inet block forward {family} saddr {{ {senders} }}"
+                    f" {family} daddr {{ {receivers} }} drop\n"
+                )
         self._nft(self.router, rules)
 
     def unblock_all(self) -> None:
@@ -381,20 +411,14 @@ class Internet:
             dropped = max(1, round(share * LOSS_STEPS))
             commands += (
                 f"add table {table}\n"
+                f"add chain {table} lost\n"
+                f"add rule {table} lost meta length >= {LARGE_BYTES} counter drop\n"
+                f"add rule {table} lost counter drop\n"
                 f"add chain {table} in"
                 f" {{ type filter hook ingress device {interface} priority 0; }}\n"
-                f"add rule {table} in numgen random mod {LOSS_STEPS} < {dropped} drop\n"
+                f"add rule {table} in numgen random mod {LOSS_STEPS} < {dropped} jump lost\n"
             )
         self._nft(node, commands)
-
-    def _pairs(self, one: str, other: str) -> list[tuple[str, str, str]]:
-        a, b = self.hosts[one], self.hosts[other]
-        return [
-            ("ip", str(a.address), str(b.address)),
-            ("ip", str(b.address), str(a.address)),
-            ("ip6", str(a.address6), str(b.address6)),
-            ("ip6", str(b.address6), str(a.address6)),
-        ]
 
     def _nft(self, node: Host, commands: str) -> None:
         node.run("nft", "-f", "-", standard_input=commands)

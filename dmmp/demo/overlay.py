@@ -45,6 +45,7 @@ class Node:
         self.host = host
         self.kind = kind
         self.name = host.name
+        self.words = words
         self.log = directory / f"{self.name}.log"
         self.socket = directory / f"{self.name}.sock"
         self.command = [sys.executable, "-m", "dmmp", kind, "--name", self.name, *words]
@@ -163,6 +164,11 @@ class Overlay:
         node = Node(self.internet[name], kind, words, self.directory)
         self.nodes[name] = node
         return node
+
+    def restart(self, name: str) -> Node:
+        """Start a node that has ended again, as it was started; it knows nothing of before."""
+        node = self.nodes[name]
+        return self._add(name, node.kind, list(node.words))
 
     def of_kind(self, kind: str) -> list[Node]:
         """List the nodes of a kind that still run."""

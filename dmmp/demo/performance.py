@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from dmmp.demo.digests import compare_digests
 from dmmp.demo.internet import Internet
 from dmmp.demo.overlay import (
     Document,
@@ -23,7 +24,7 @@ from dmmp.demo.overlay import (
     last_words,
     parents_of,
 )
-from dmmp.demo.programs import Flow, compare_digests
+from dmmp.demo.programs import Flow
 from dmmp.demo.stream import Listener, Report, await_ready, find_ffmpeg, packet_bytes, play
 
 FLOW: Final = Flow.parse("239.10.20.30:5004")

@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,8 @@ DIGEST_BYTES: Final = 16
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 LARGEST_DATAGRAM_BYTES: Final = 65536
 MOST_LATENCIES: Final = 1 << 20
+MOST_GAPS: Final = 10_000
+MOST_RANGES: Final = 100
 BURST_COUNT: Final = 64
 """How many datagrams of one flow are read before the others get their turn."""
 
@@ -86,13 +88,16 @@ class Receiver:
     def __init__(self, flow: Flow, options: argparse.Namespace, digests: Path | None) -> None:
         self.flow = flow
         self.sequence = bool(options.sequence)
+        self.least_gap_ns = options.gaps * 1e9 if options.gaps else None
+        self.late_ns = options.late * 1e9
         self.digests = open_digests(digests)
         self.count = self.size_bytes = 0
         self.first_ns = self.last_ns = 0
         self.gap_ns = self.gap_at_ns = 0
+        self.gaps: list[tuple[int, int]] = []
         self.hash = hashlib.sha256()
         self.numbers: set[int] = set()
-        self.duplicates = self.reordered = 0
+        self.duplicates = self.reordered = self.late = 0
         self.highest = -1
         self.latencies_ns = array("q")
         self.socket = open_receiver(flow, options.interface, options.source)
@@ -102,8 +107,8 @@ class Receiver:
         """Note one datagram."""
         if not self.count:
             self.first_ns = now_ns
-        elif now_ns - self.last_ns > self.gap_ns:
-            self.gap_ns, self.gap_at_ns = now_ns - self.last_ns, self.last_ns
+        else:
+            self._take_gap(now_ns - self.last_ns)
         self.last_ns = now_ns
         self.count += 1
         self.size_bytes += len(payload)
@@ -114,6 +119,14 @@ class Receiver:
             number, sent_ns = HEADER.unpack_from(payload)
             self._take_number(number, sent_ns, now_ns)
 
+    def _take_gap(self, gap_ns: int) -> None:
+        if gap_ns > self.gap_ns:
+            self.gap_ns, self.gap_at_ns = gap_ns, self.last_ns
+        if self.least_gap_ns is None or len(self.gaps) == MOST_GAPS:
+            return
+        if gap_ns >= self.least_gap_ns:
+            self.gaps.append((self.last_ns, gap_ns))
+
     def _take_number(self, number: int, sent_ns: int, now_ns: int) -> None:
         if number in self.numbers:
             self.duplicates += 1
@@ -122,6 +135,7 @@ class Receiver:
         if number < self.highest:
             self.reordered += 1
         self.highest = max(self.highest, number)
+        self.late += now_ns - sent_ns > self.late_ns
         if len(self.latencies_ns) < MOST_LATENCIES:
             self.latencies_ns.append(now_ns - sent_ns)
 
@@ -138,6 +152,8 @@ class Receiver:
             "largest_gap_at_ns": self.gap_at_ns or None,
             "sha256": self.hash.hexdigest(),
         }
+        if self.least_gap_ns is not None:
+            told["gaps_ns"] = self.gaps
         if self.sequence:
             told["sequence"] = self._report_sequence()
         return told
@@ -152,6 +168,8 @@ class Receiver:
             "last": self.highest if self.numbers else None,
             "distinct": len(self.numbers),
             "lost": span - len(self.numbers),
+            "absent": absent(self.numbers, self.highest),
+            "late": self.late,
             "duplicates": self.duplicates,
             "reordered": self.reordered,
             "latency_ns": {
@@ -166,6 +184,21 @@ class Receiver:
         self.socket.close()
         if self.digests:
             self.digests.close()
+
+
+def absent(numbers: set[int], highest: int) -> list[tuple[int, int]]:
+    """List the first ranges of numbers from 0 that are not there, first and last of each."""
+    ranges: list[tuple[int, int]] = []
+    for number in range(highest + 1):
+        if number in numbers:
+            continue
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        elif len(ranges) < MOST_RANGES:
+            ranges.append((number, number))
+        else:
+            break
+    return ranges
 
 
 def open_receiver(flow: Flow, interface: str | None, source: str | None) -> socket.socket:
@@ -296,7 +329,7 @@ class Sender:
             HEADER.size : options.size
         ]
         self.count = self.errors = 0
-        self.first_ns = self.last_ns = 0
+        self.first_ns = self.last_ns = self.gap_ns = 0
         self.hash = hashlib.sha256()
         self.socket = open_sender(flow, options)
 
@@ -308,6 +341,8 @@ class Sender:
         except OSError:
             self.errors += 1
         self.first_ns = self.first_ns or now_ns
+        if self.count:
+            self.gap_ns = max(self.gap_ns, now_ns - self.last_ns)
         self.last_ns = now_ns
         self.count += 1
         self.hash.update(self.payload)
@@ -323,6 +358,7 @@ class Sender:
             "errors": self.errors,
             "first_ns": self.first_ns or None,
             "last_ns": self.last_ns or None,
+            "largest_gap_ns": self.gap_ns,
             "sha256": self.hash.hexdigest(),
         }
 
@@ -369,59 +405,6 @@ def send(options: argparse.Namespace) -> dict[str, object]:
     return {"flows": [sender.report() for sender in senders]}
 
 
-class Comparison(NamedTuple):
-    """How one receiver's datagrams compare with a reference, both given as lists of digests."""
-
-    reference_count: int
-    received_count: int
-    missing_before: int
-    missing_within: int
-    missing_after: int
-    unexpected: int
-    duplicates: int
-    in_order: bool
-
-    @property
-    def is_identical(self) -> bool:
-        """Whether every datagram came, once, in order, and no other."""
-        return self == (self.reference_count, self.reference_count, 0, 0, 0, 0, 0, True)
-
-
-def compare_digests(reference: bytes, received: bytes) -> Comparison:
-    """Compare two digest files' contents; missing ones are told apart by the first and last hit."""
-    places: dict[bytes, list[int]] = {}
-    expected = list(split_digests(reference))
-    for place in range(len(expected) - 1, -1, -1):
-        places.setdefault(expected[place], []).append(place)
-    hits: list[int] = []
-    unexpected = duplicates = count = 0
-    for digest in split_digests(received):
-        count += 1
-        free = places.get(digest)
-        if free:
-            hits.append(free.pop())
-        elif free is None:
-            unexpected += 1
-        else:
-            duplicates += 1
-    first, last = (min(hits), max(hits)) if hits else (len(expected), len(expected) - 1)
-    return Comparison(
-        reference_count=len(expected),
-        received_count=count,
-        missing_before=first,
-        missing_within=last - first + 1 - len(hits),
-        missing_after=len(expected) - 1 - last,
-        unexpected=unexpected,
-        duplicates=duplicates,
-        in_order=hits == sorted(hits),
-    )
-
-
-def split_digests(content: bytes) -> Iterable[bytes]:
-    """Cut a digest file's content into digests."""
-    return (content[start : start + DIGEST_BYTES] for start in range(0, len(content), DIGEST_BYTES))
-
-
 def say(line: str) -> None:
     """Write a line for whoever waits for it."""
     sys.stdout.write(line + "\n")
@@ -452,6 +435,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
             command.add_argument("--idle", type=float, help="end after such a silence")
             command.add_argument("--progress", type=float, help="print counts so often")
             command.add_argument("--sequence", action="store_true", help="check sent numbers")
+            command.add_argument("--gaps", type=float, help="list the gaps of so many seconds")
+            command.add_argument("--late", type=float, default=2.0, help="after so many seconds")
         else:
             command.add_argument("--seconds", type=float, default=10.0)
             command.add_argument("--rate", type=parse_rate, default=8e6, help="bit/s, e.g. 8M")

@@ -5,6 +5,8 @@ The role says who may ask, and hands on what is asked as `Replay`; here it is lo
 
 from __future__ import annotations
 
+from random import Random
+
 from dmmp.actions import ANY_ORIGIN, Replay
 from dmmp.forwarding.burst import Outcome, Transmit
 from dmmp.forwarding.cache import Piece, newest
@@ -48,8 +50,10 @@ class Ages:
 class Answering(Relay):
     """Adds the answers; `Forwarder` adds entries, own packets and alarms."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        super().__init__(parameters)
+    def __init__(
+        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+    ) -> None:
+        super().__init__(parameters, ordered, rng)
         self._ages = Ages()
 
     def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
@@ -64,11 +68,11 @@ class Answering(Relay):
         if channel is None:
             self.counters.drop("unknown_channel")
             return
+        if self._is_repeated(channel, action, now):
+            return
         if not any(action.bitmap):
             # Whoever asks for single packets knows the channel.
             self._beat(outcome, channel, action.to)
-        if self._is_repeated(channel, action, now):
-            return
         if action.bitmap:
             self._replay_marked(outcome, channel, action, now)
         else:
@@ -95,12 +99,21 @@ class Answering(Relay):
         if is_branch and isinstance(channel, Announced) and channel.gaps.repaired:
             bitmap = self._without_crossing(channel, action, now)
         found, lacking = self._cache.search(channel.key, action.base, bitmap)
-        if is_branch and found and not channel.lost:
-            self._ages.note(action.to, now - max(piece.at for piece in found))
+        if is_branch:
+            self._note_age(channel, action.to, found, now)
         self._send_again(outcome, action, found)
         if isinstance(channel, Announced) and any(lacking):
             bits = int("".join("1" if lack else "0" for lack in lacking), 2)
             self._lack(outcome, channel, action, bits, len(lacking), now)
+
+    def _note_age(self, channel: Channel, to: Endpoint, found: list[Piece], now: Instant) -> None:
+        """Learn how old packets are when this branch asks, by those that came here in order."""
+        repaired = (
+            {at for *_, at in channel.gaps.repaired} if isinstance(channel, Announced) else ()
+        )
+        ages = [now - piece.at for piece in found if piece.at not in repaired]
+        if ages:
+            self._ages.note(to, min(ages))
 
     def _without_crossing(self, channel: Announced, action: Replay, now: Instant) -> bytes:
         """Leave out what was repaired and passed on so lately that the request crossed it.

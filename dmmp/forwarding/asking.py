@@ -7,6 +7,7 @@ requests are answered, and how, is in `answering`.
 from __future__ import annotations
 
 from enum import Enum
+from random import Random
 
 from dmmp.actions import ForwardingEntry
 from dmmp.alarms import Alarms
@@ -14,6 +15,7 @@ from dmmp.forwarding.burst import Outcome, Transmit
 from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
+from dmmp.forwarding.ordered import Room
 from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
@@ -33,13 +35,20 @@ class Alarm(Enum):
     SILENCE = "When to look whether upstream is silent"
     UNKNOWN = "When to give up waiting for a channel's announcement"
     REPAIR = "When to ask for a channel's missing packets"
+    ORDER = "When packets have waited long enough for those before them"
     SWEEP = "When to forget idle channels and old packets"
 
 
 class Asking:
-    """The tables, and the requests; `Relay` adds what comes from the network."""
+    """The tables, and the requests; `Relay` adds what comes from the network.
 
-    def __init__(self, parameters: Parameters) -> None:
+    `ordered` is how many seconds packets may wait so that programs get them in order; None: not at
+    all. `rng` throws the dice of randomized forwarding (Decision 19).
+    """
+
+    def __init__(
+        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+    ) -> None:
         self.counters = Counters(parameters.channels)
         self._parameters = parameters
         self._alarms = Alarms()
@@ -48,13 +57,19 @@ class Asking:
         self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
         self._round_trips = RoundTrips(parameters)
         self._requests = 0
+        self._ordered = ordered
+        self._room = Room(parameters.ordered_bytes)
+        # Dice are there only if packets are to be scattered.
+        self._rng = (rng or Random(0)) if parameters.random_forward else None
 
-    def _note_gaps(self, channel: Announced, now: Instant) -> None:
+    def _note_gaps(
+        self, channel: Announced, now: Instant, revealed_by: Endpoint | None = None
+    ) -> None:
         """Take the gaps that the window saw: they are asked for unless they close by themselves."""
         passed = channel.window.passed
         if channel.wanted:
             for first, count in passed:
-                channel.gaps.note(first, count, now, self._parameters.reorder_wait)
+                channel.gaps.note(first, count, now, self._parameters.reorder_wait, revealed_by)
             self._arm_repair(channel)
         passed.clear()
 
@@ -79,6 +94,8 @@ class Asking:
         by_target: dict[Endpoint, list[Stretch]] = {}
         for stretch in channel.gaps.due(now):
             target = target_of(stretch.tries, entry.upstream, entry.repairers)
+            if stretch.revealed_by in entry.repairers and not stretch.tries:
+                target = stretch.revealed_by
             if target is None:
                 # Nobody to ask at present; an entry with somebody brings it up again.
                 stretch.due = now + self._parameters.repair_most

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.counters import GroupCount
+from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import Gaps
 from dmmp.forwarding.wants import Wants
@@ -127,7 +128,8 @@ class Channel:
 class Announced(Channel):
     """A channel of another host, as its heartbeats tell.
 
-    `tail_due` is when what a heartbeat told of, and is not here, counts as a gap.
+    `tail_due` is when what a heartbeat told of, and is not here, counts as a gap. `order` is there
+    if programs are to get their packets in order.
     """
 
     __slots__ = (
@@ -136,6 +138,7 @@ class Announced(Channel):
         "_heard_at",
         "_sequence",
         "gaps",
+        "order",
         "tail_due",
         "wants",
         "window",
@@ -148,6 +151,7 @@ class Announced(Channel):
         self.window = Window()
         self.gaps = Gaps(self.window, parameters)
         self.wants = Wants(parameters.repair_wants, parameters.cache_seconds)
+        self.order: Order | None = None
         self.tail_due: Instant | None = None
         self.refresh(message, datagram, now)
 
@@ -214,20 +218,26 @@ class Announced(Channel):
         self.window.pause()
         self.gaps.clear()
         self.tail_due = None
+        if self.order is not None:
+            self.order.flush()
 
 
 class Own(Channel):
     """A channel of this host: `next_sequence` numbers its packets, from 1 when it is opened.
 
-    `beats` counts its heartbeats, the next is `due`; `carries` tells of data since the last one.
+    `beats` counts its heartbeats, the last was at `announced_at`, the next is `due`. `carries` says
+    that no heartbeat followed the last data after a moment of quiet; once one did, `idle_pause` is
+    how long until the next.
     """
 
     __slots__ = (
         "_targets",
+        "announced_at",
         "beats",
         "carries",
         "due",
         "has_sent",
+        "idle_pause",
         "next_sequence",
         "tree_version",
         "used_at",
@@ -241,6 +251,8 @@ class Own(Channel):
         self.used_at = now
         self.has_sent = False
         self.carries = False
+        self.announced_at: Instant = now
+        self.idle_pause = 0.0
         self.due: Instant = float("inf")
         self._targets: tuple[Endpoint, ...] | None = None
 

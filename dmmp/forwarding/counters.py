@@ -50,6 +50,8 @@ class Snapshot(TypedDict):
     requests: int
     repaired: int
     given_up: int
+    late: int
+    scattered: int
     dropped: dict[str, int]
     groups: dict[str, GroupCount]
     tables: dict[str, int]
@@ -61,8 +63,9 @@ class Counters:
     `data_received` are packets from upstream that were new and wanted; `data_forwarded` counts one
     for each branch; `originated` are this host's own; `bytes` are those of `data_received` and
     `originated`, headers included. `repaired` are packets of `data_received` that had been asked
-    for, `given_up` those that were asked for in vain. Whatever arrives is counted once, as received
-    or as dropped.
+    for, `given_up` those that were asked for in vain. `late` are
+    packets that came too late to be delivered in order, `scattered` those sent by lot. Whatever
+    arrives is counted once, as received or as dropped.
     """
 
     __slots__ = (
@@ -77,10 +80,12 @@ class Counters:
         "former_lost",
         "heartbeats_received",
         "heartbeats_sent",
+        "late",
         "originated",
         "repaired",
         "replayed",
         "requests",
+        "scattered",
     )
 
     def __init__(self, most_groups: int) -> None:
@@ -94,6 +99,8 @@ class Counters:
         self.replayed = 0
         self.requests = 0
         self.repaired = 0
+        self.late = 0
+        self.scattered = 0
         self.former_given_up = 0
         self.former_lost = 0
         self.dropped: dict[str, int] = dict.fromkeys(REASONS, 0)
@@ -139,6 +146,8 @@ class Counters:
             "requests": self.requests,
             "repaired": self.repaired,
             "given_up": self.former_given_up + given_up,
+            "late": self.late,
+            "scattered": self.scattered,
             "dropped": {reason: count for reason, count in self.dropped.items() if count},
             "groups": groups,
             "tables": tables,

@@ -19,7 +19,7 @@ from dmmp.forwarding.counters import Snapshot, added
 from dmmp.forwarding.origination import Origin, announcement, is_packet, packed
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.table import Admission, origin_key
-from dmmp.types import HostId, Instant, IpAddress, SessionId, serial_newer
+from dmmp.types import SELF, HostId, Instant, IpAddress, SessionId, serial_newer
 
 FORGET_AFTER = 3
 """Idle heartbeat periods without a sign of a channel until it is forgotten."""
@@ -71,6 +71,8 @@ class Forwarder(Answering):
         for first, data, stride in packed(channel, fitting):
             outcome.transmits.extend([Transmit(data, stride, to) for to in targets])
             self._cache.add(channel.key, first, -(-len(data) // stride), data, stride, now)
+            if self._rng is not None:
+                self._scatter(outcome, channel, data, stride, SELF)
             channel.octets += len(data)
             self.counters.bytes += len(data)
         if fitting:
@@ -79,8 +81,8 @@ class Forwarder(Answering):
             channel.forwarded += len(fitting) * len(targets)
             channel.used_at = now
             channel.has_sent = channel.carries = True
-            if channel.due > now + self._parameters.heartbeat:
-                self._set_beat(channel, now + self._parameters.heartbeat)
+            if channel.due > now + self._parameters.heartbeat_first:
+                self._set_beat(channel, now + self._parameters.heartbeat_first)
         return outcome
 
     def wake(self, now: Instant) -> tuple[Outcome, list[Silent]]:
@@ -90,9 +92,12 @@ class Forwarder(Answering):
         while (due := self._alarms.due(now)) is not None:
             alarm, key = due
             if isinstance(key, Own):
-                self._announce(outcome, key, now)
+                self._on_beat(outcome, key, now)
             elif isinstance(key, Announced):
-                self._repair(outcome, key, now)
+                if alarm is Alarm.REPAIR:
+                    self._repair(outcome, key, now)
+                elif key.order is not None:
+                    self._emit(outcome, key, key.order.release(now))
             elif isinstance(key, Pace):
                 silences += self._listen(key, now)
             elif alarm is Alarm.UNKNOWN:
@@ -165,16 +170,16 @@ class Forwarder(Answering):
             self._table.add(channel)
             self._arm_sweep(now)
             self._announce(outcome, channel, now)
+            self._set_beat(channel, now + self._parameters.heartbeat_first)
             return channel
         return None
 
-    def _announce(self, outcome: Outcome, channel: Own, now: Instant) -> None:
-        """Send the next heartbeat of an own channel, or close it if it idled too long."""
-        parameters = self._parameters
-        if now - channel.used_at >= parameters.channel_idle:
+    def _announce(self, outcome: Outcome, channel: Own, now: Instant) -> bool:
+        """Send the next heartbeat of an own channel; False if it idled too long and was closed."""
+        if now - channel.used_at >= self._parameters.channel_idle:
             self._origins[channel.key[0]].close(channel)
             self._forget(channel)
-            return
+            return False
         active = self._table.resolve(channel.key[0])
         if channel.wanting and active is not None:
             if serial_newer(active.entry.tree_version, channel.tree_version, 8):
@@ -183,9 +188,31 @@ class Forwarder(Answering):
             channel.heartbeat = announcement(channel)
             for to in channel.wanting:
                 self._beat(outcome, channel, to)
-        pause = parameters.heartbeat if channel.carries else parameters.heartbeat_idle
-        channel.carries = False
-        self._set_beat(channel, now + pause)
+        channel.announced_at = now
+        return True
+
+    def _on_beat(self, outcome: Outcome, channel: Own, now: Instant) -> None:
+        """Announce an own channel if it is time, and see when it is next.
+
+        Each second while data flows. After the last packet soon, for nothing else tells that it
+        was lost, and then ever more seldom.
+        """
+        parameters = self._parameters
+        if channel.carries:
+            quiet_at = channel.used_at + parameters.heartbeat_first
+            due = min(quiet_at, channel.announced_at + parameters.heartbeat)
+            if now < due:
+                self._set_beat(channel, due)
+                return
+            channel.carries = now < quiet_at
+            channel.idle_pause = parameters.heartbeat_first
+        if not self._announce(outcome, channel, now):
+            return
+        if channel.carries:
+            self._set_beat(channel, min(quiet_at, now + parameters.heartbeat))
+        else:
+            channel.idle_pause = min(2 * channel.idle_pause, parameters.heartbeat_idle)
+            self._set_beat(channel, now + channel.idle_pause)
 
     def _set_beat(self, channel: Own, at: Instant) -> None:
         channel.due = at

@@ -6,29 +6,28 @@ examined closer, and what is found there is remembered or dropped and counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from random import Random
 
 from dmmp.errors import DecodeError
-from dmmp.forwarding.asking import Alarm, Asking
+from dmmp.forwarding.asking import Alarm
 from dmmp.forwarding.burst import (
     HEAD,
     Burst,
-    Delivery,
-    Octets,
     Outcome,
     Run,
-    Transmit,
     cut,
     part,
     split,
 )
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
+from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.origination import Origin
-from dmmp.forwarding.repair import Wanted
+from dmmp.forwarding.passing import Passing
+from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
+from dmmp.forwarding.runs import consecutive, cut_out, listed, spans
 from dmmp.forwarding.table import Active
 from dmmp.forwarding.unknown import Unknown
-from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
 from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
@@ -40,11 +39,13 @@ BELIEVE_AFTER = 2
 """Heartbeat periods without a heartbeat until one that is not newer is believed again."""
 
 
-class Relay(Asking):
+class Relay(Passing):
     """Takes bursts from upstream; `Forwarder` adds entries, own packets and alarms."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        super().__init__(parameters)
+    def __init__(
+        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+    ) -> None:
+        super().__init__(parameters, ordered, rng)
         self._unknown = Unknown(parameters)
         self._origins: dict[int, Origin] = {}
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
@@ -153,8 +154,7 @@ class Relay(Asking):
         taken: list[tuple[int, int]] = []
         numbers = listed(run)
         if isinstance(channel, Announced):
-            gaps, wants = channel.gaps, channel.wants
-            taken = spans([gaps.asked(one) or wants.is_fetched(one) for one in numbers])
+            taken = spans([self._is_welcome(channel, number) for number in numbers])
         accepted = sum(end - begin for begin, end in taken)
         if accepted < run.packets:
             self.counters.drop("not_upstream", run.packets - accepted)
@@ -165,6 +165,18 @@ class Relay(Asking):
         for begin, end in taken:
             self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
             self._serve(outcome, channel, plan, cut_out(run, begin, end), now)
+        if channel.window.passed:
+            self._note_gaps(channel, now, revealed_by=sender)
+
+    def _is_welcome(self, channel: Announced, number: int) -> bool:
+        """Tell whether this number is taken from one who is not upstream."""
+        if channel.gaps.asked(number) or channel.wants.is_fetched(number):
+            return True
+        window = channel.window
+        if self._rng is None or not window.settled:
+            return False
+        # By lot somebody may send what is not here yet; it shows what else is missing.
+        return window.is_missing(number) or 0 < signed(number - window.highest) <= MAXIMUM_NUMBERS
 
     def _take_fetched(
         self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
@@ -181,9 +193,17 @@ class Relay(Asking):
             self._cache.add(channel.key, numbers[begin], end - begin, piece, run.stride, now)
         for begin, end in sifted.fresh:
             piece = part(run.data, run.stride, begin, end)
-            self._count(channel, piece, end - begin)
-            if plan.deliver:
-                self._deliver(outcome, channel, piece, run.stride, numbers[begin], end - begin, now)
+            self.counters.data_received += end - begin
+            self.counters.bytes += len(piece)
+            channel.received += end - begin
+            channel.octets += len(piece)
+            if plan.deliver and channel.order is not None:
+                order_first = numbers[begin]
+                self._deliver_in_order(
+                    outcome, channel, piece, run.stride, order_first, end - begin, now
+                )
+            elif plan.deliver:
+                self._emit(outcome, channel, [(piece, run.stride)])
         for to, marks in waiting:
             self._hand_on(outcome, channel, run, marks, to)
 
@@ -194,65 +214,6 @@ class Relay(Asking):
         for to, marks in channel.wants.take(listed(run), False, now):
             if to not in plan.targets and to != plan.sender:
                 self._hand_on(outcome, channel, run, marks, to)
-
-    def _hand_on(
-        self, outcome: Outcome, channel: Announced, run: Run, marks: list[bool], to: Endpoint
-    ) -> None:
-        for begin, end in spans(marks):
-            piece = part(run.data, run.stride, begin, end)
-            outcome.transmits.append(Transmit(piece, run.stride, to))
-            self.counters.replayed += end - begin
-
-    def _pass_on(
-        self,
-        outcome: Outcome,
-        channel: Announced,
-        plan: Plan,
-        data: Octets,
-        stride: int,
-        first: int,
-        count: int,
-        now: Instant,
-    ) -> None:
-        """Send consecutive new packets to the branches and the programs that want them."""
-        counters = self.counters
-        targets = plan.targets
-        if not targets and not plan.deliver:
-            counters.dropped["no_members"] += count
-            return
-        self._count(channel, data, count)
-        if targets:
-            transmits = outcome.transmits
-            for to in targets:
-                transmits.append(Transmit(data, stride, to))
-            copies = count * len(targets)
-            counters.data_forwarded += copies
-            channel.forwarded += copies
-        if plan.deliver:
-            self._deliver(outcome, channel, data, stride, first, count, now)
-        self._cache.add(channel.key, first, count, data, stride, now)
-
-    def _count(self, channel: Announced, data: Octets, packets: int) -> None:
-        size = len(data)
-        self.counters.data_received += packets
-        self.counters.bytes += size
-        channel.received += packets
-        channel.octets += size
-
-    def _deliver(
-        self,
-        outcome: Outcome,
-        channel: Announced,
-        data: Octets,
-        stride: int,
-        first: int,
-        count: int,
-        now: Instant,
-    ) -> None:
-        """Give consecutive packets to the programs."""
-        outcome.deliveries.append(Delivery(data, stride, channel.group))
-        self.counters.delivered += count
-        channel.delivered += count
 
     def _examine(
         self, outcome: Outcome, run: Run, channel: Channel | None, sender: Endpoint, now: Instant
@@ -350,6 +311,8 @@ class Relay(Asking):
         if not self._table.has_room():
             return None
         channel = Announced(key, message, datagram, self._parameters, now)
+        if self._ordered is not None:
+            channel.order = Order(channel.window, self._ordered, self._room)
         self._table.add(channel)
         self._arm_sweep(now)
         return channel
@@ -370,17 +333,14 @@ class Relay(Asking):
             # One bit that is not set: the announcement is enough, the data is here.
             self._request(outcome, key, active.entry, Wanted(run.first, b"\0"), sender)
 
-    def _beat(self, outcome: Outcome, channel: Channel, to: Endpoint) -> None:
-        """Send a channel's last heartbeat to a branch."""
-        if channel.heartbeat:
-            outcome.transmits.append(Transmit(channel.heartbeat, len(channel.heartbeat), to))
-            self.counters.heartbeats_sent += 1
-
     def _forget(self, channel: Channel) -> None:
         """Let go of a channel; its counts join those of its group."""
         self._table.remove(channel)
         if isinstance(channel, Announced):
             self._alarms.stop(Alarm.REPAIR, channel)
+            self._alarms.stop(Alarm.ORDER, channel)
+            if channel.order is not None:
+                channel.order.flush()
             self.counters.former_given_up += channel.gaps.given_up
         self._cache.forget(channel.key)
         self.counters.retire(channel.group, channel.count())
@@ -388,41 +348,3 @@ class Relay(Asking):
     def _arm_sweep(self, now: Instant) -> None:
         if not self._alarms.is_set(Alarm.SWEEP):
             self._alarms.set(Alarm.SWEEP, now + self._parameters.heartbeat_idle)
-
-
-def listed(run: Run) -> tuple[int, ...]:
-    """List a run's sequence numbers."""
-    if run.numbers:
-        return run.numbers
-    return tuple(number & SEQUENCE_MASK for number in range(run.first, run.first + run.packets))
-
-
-def cut_out(run: Run, begin: int, end: int) -> Run:
-    """Take the segments from `begin` up to `end` of a run, without copying."""
-    numbers = listed(run)[begin:end]
-    piece = part(run.data, run.stride, begin, end)
-    return run._replace(data=piece, packets=end - begin, first=numbers[0], numbers=numbers)
-
-
-def consecutive(
-    ranges: Sequence[tuple[int, int]], numbers: Sequence[int]
-) -> Iterator[tuple[int, int]]:
-    """Cut index ranges where the numbers do not count up: the cache holds consecutive ones."""
-    for begin, end in ranges:
-        while begin < end:
-            stop = begin + 1
-            while stop < end and numbers[stop] == numbers[stop - 1] + 1 & SEQUENCE_MASK:
-                stop += 1
-            yield begin, stop
-            begin = stop
-
-
-def spans(marks: Sequence[bool]) -> list[tuple[int, int]]:
-    """List the index ranges (begin, end) in which all marks are set."""
-    found: list[tuple[int, int]] = []
-    for at, mark in enumerate(marks):
-        if mark and found and found[-1][1] == at:
-            found[-1] = (found[-1][0], at + 1)
-        elif mark:
-            found.append((at, at + 1))
-    return found

@@ -30,9 +30,23 @@ _TARGETS_MEASURED = 64
 
 
 class Stretch:
-    """`count` numbers from `first` on, noticed at `born`; `tries` requests went out so far."""
+    """`count` numbers from `first` on, noticed at `born`; `tries` requests went out so far.
 
-    __slots__ = ("asked_at", "born", "count", "due", "first", "measured", "target", "tries")
+    `revealed_by` is who sent the packet behind the gap, if that was not upstream: it has more, and
+    is asked first (Decision 19).
+    """
+
+    __slots__ = (
+        "asked_at",
+        "born",
+        "count",
+        "due",
+        "first",
+        "measured",
+        "revealed_by",
+        "target",
+        "tries",
+    )
 
     def __init__(self, first: int, count: int, born: Instant, due: Instant) -> None:
         self.first = first
@@ -43,6 +57,7 @@ class Stretch:
         self.asked_at: Instant = born
         self.target: Endpoint | None = None
         self.measured = False
+        self.revealed_by: Endpoint | None = None
 
     def holds(self, number: int) -> bool:
         """Tell whether a number lies in the stretch."""
@@ -70,26 +85,36 @@ class Gaps:
         self._parameters = parameters
         self._most = parameters.repair_stretches
 
-    def note(self, first: int, count: int, now: Instant, wait: float) -> None:
+    def note(
+        self,
+        first: int,
+        count: int,
+        now: Instant,
+        wait: float,
+        revealed_by: Endpoint | None = None,
+    ) -> None:
         """Take in numbers that were passed over; they are due after `wait`."""
         while count > 0:
             part = min(count, MAXIMUM_NUMBERS)
-            self._note_part(first, part, now, now + wait)
+            stretch = Stretch(first, part, now, now + wait)
+            stretch.revealed_by = revealed_by
+            self._note_stretch(stretch)
             first, count = (first + part) & SEQUENCE_MASK, count - part
 
-    def _note_part(self, first: int, count: int, now: Instant, due: Instant) -> None:
+    def _note_stretch(self, stretch: Stretch) -> None:
         stretches = self.stretches
         if stretches:
             last = stretches[-1]
-            span = ((first - last.first) & SEQUENCE_MASK) + count
+            span = ((stretch.first - last.first) & SEQUENCE_MASK) + stretch.count
             # Together if noticed nearly together, or if there are too many already.
-            together = not last.tries and now - last.born <= self._parameters.reorder_wait / 4
+            soon = stretch.born - last.born <= self._parameters.reorder_wait / 4
+            together = soon and not last.tries and last.revealed_by == stretch.revealed_by
             if span <= MAXIMUM_NUMBERS and (together or len(stretches) >= self._most):
                 last.count = span
                 return
         if len(stretches) >= self._most:
             self._give_up(stretches.pop(0))
-        stretches.append(Stretch(first, count, now, due))
+        stretches.append(stretch)
 
     def next_due(self) -> Instant | None:
         """Say when something is to be asked for; None if nothing is missing."""

@@ -11,9 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from dmmp.messages import DataRequest
 from dmmp.messages.common import HostRecord, located
 from dmmp.parameters import Parameters
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
+
+EARLY_HOLD = 0.5
+"""Seconds a Data Request waits for the Refresh behind it."""
+
+MOST_EARLY = 32
+"""Data Requests that wait for one; older ones give way."""
 
 _NEVER = float("-inf")
 
@@ -64,6 +71,7 @@ class Kinship:
         self._most_guests = parameters.guests
         self.named: dict[HostId, Kin] = {}
         self.guests: dict[HostId, tuple[Endpoint, Instant]] = {}
+        self._early: list[tuple[DataRequest, Endpoint, Instant]] = []
 
     def name(self, records: Iterable[HostRecord]) -> list[Kin]:
         """Take these for the named ones, keeping what is known of them; list those that are new."""
@@ -105,6 +113,17 @@ class Kinship:
     def is_guest(self, endpoint: Endpoint, now: Instant) -> bool:
         """Tell whether a host at this endpoint counts this one among its relatives."""
         return any(held == endpoint and until > now for held, until in self.guests.values())
+
+    def keep(self, request: DataRequest, sender: Endpoint, now: Instant) -> None:
+        """Keep a request that came just ahead of the Refresh that entitles its sender to it."""
+        kept = [early for early in self._early if early[2] > now][-MOST_EARLY + 1 :]
+        self._early = [*kept, (request, sender, now + EARLY_HOLD)]
+
+    def kept_for(self, sender: Endpoint, now: Instant) -> list[DataRequest]:
+        """Give back the requests kept for a host."""
+        found = [held for held, who, until in self._early if who == sender and until > now]
+        self._early = [early for early in self._early if early[1] != sender]
+        return found
 
     def expire(self, now: Instant) -> None:
         """Forget guests whose hold time is over."""

@@ -176,6 +176,9 @@ class ParentRole(RegisteredRole):
         is_new = children.confirm(record, sender, mesh, now + hold)
         child = children.confirmed[host]
         changed = children.note_interest(child, message.interest, message.sequence, now + hold)
+        if is_new:
+            for early in self.standing.kinship.kept_for(sender, now):
+                yield _replay(early, sender)
         if is_new or changed or moved:
             yield from self.install(now)
         if is_new and not message.sender.flags & HostFlag.FED:
@@ -293,16 +296,11 @@ class ParentRole(RegisteredRole):
 
     def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
         """Send a relative what it lacks and this host holds (slide 17, Decision 18)."""
-        if not self.may_ask(message, sender, now):
-            raise Violation("slide 17", "a data request from a host that is no relative")
-        yield Replay(
-            self.standing.session,
-            message.origin,
-            message.channel,
-            message.base,
-            message.bitmap,
-            sender,
-        )
+        if self.may_ask(message, sender, now):
+            yield _replay(message, sender)
+        else:
+            # A host that takes up a place asks just ahead of it, so that all comes in order.
+            self.standing.kinship.keep(message, sender, now)
 
     def may_admit(self) -> bool:
         """Tell whether this host takes in children at all: only with a place of its own."""
@@ -340,3 +338,9 @@ class ParentRole(RegisteredRole):
     def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
         """Take a refresh from a relative that is not a child."""
         yield Send(self.refresh_answer(message, Status.UNKNOWN_HOST, now), sender)
+
+
+def _replay(request: DataRequest, to: Endpoint) -> Replay:
+    return Replay(
+        request.session, request.origin, request.channel, request.base, request.bitmap, to
+    )

@@ -237,7 +237,7 @@ class SeekingRole(UplinkRole):
         path = (message.sender.host, *message.root_path)
         if message.status != Status.SUCCESS or not self.may_hang_below(path):
             if message.status == Status.FULL:
-                self._note_children_of(message, now)
+                self._note_children_of(message)
             yield from self.confirmation_failed(now)
             return
         record = located(message.sender, sender)
@@ -267,13 +267,19 @@ class SeekingRole(UplinkRole):
         yield from self.on_relatives_named(now)
         yield from self.on_joined(now)
 
-    def _note_children_of(self, message: RefreshResponse, now: Instant) -> None:
-        """Keep the children that a full host names for next: they have room (slide 16)."""
+    def _note_children_of(self, message: RefreshResponse) -> None:
+        """Take the children that a full host names for next: they have room (slide 16)."""
         state = self.state
         assert isinstance(state, Confirming)
-        tried = {c.record.host for c in state.then} | {self.standing.host}
-        named = [Candidate(record) for record in message.backups if record.host not in tried]
-        self.state = replace(state, then=(*named, *state.then)[:MAXIMUM_ASKED])
+        path = (message.sender.host, *message.root_path)
+        known = {offer.candidate.record.host for offer in state.others}
+        named = [
+            Offer(Candidate(record), message.super_node, (record.host, *path))
+            for record in message.backups
+            if record.host not in known and record.endpoint.port
+        ]
+        usable = [offer for offer in named if self.may_hang_below(offer.path)]
+        self.state = replace(state, others=(*usable, *state.others)[:MAXIMUM_CANDIDATES])
 
     def confirmation_failed(self, now: Instant) -> Actions:
         """The chosen parent will not have this host: next offer, or back to before."""

@@ -52,7 +52,7 @@ class Alarm(Enum):
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
     LEAVE = "When to go on with leaving, answered or not (slide 20)."
-    CLAIM = "When to take a dead super node's place, as its named successor (Decision 22)."
+    CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dmmp.errors import UsageError
@@ -47,7 +47,11 @@ SESSION_NAME_LIMIT_BYTES = 64
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """What the user wants of a node, checked one by one; `kind` as `EndHost` has it."""
+    """What the user wants of a node, checked one by one; `kind` as `EndHost` has it.
+
+    `ordered` is how long packets may wait to be delivered in order, in seconds; `randomized` the
+    share of packets that relatives get besides (Decision 19).
+    """
 
     kind: str
     session: str
@@ -62,6 +66,8 @@ class NodeOptions:
     interface: str | None = None
     groups: tuple[Group, ...] = ()
     datapath: str = "auto"
+    ordered: float | None = None
+    randomized: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
         if points is None:
             return 0
         host = _host(options, name, points)
-        driver = Driver(host, socket, Forwarder(Parameters()), edge)
+        driver = Driver(host, socket, _forwarder(options), edge)
         control = ControlServer(
             listening, lambda: host_document(options, name, points, started, host, driver)
         )
@@ -144,6 +150,12 @@ def _host(options: NodeOptions, name: str, points: tuple[Endpoint, ...]) -> EndH
         relay_only=options.kind == "super-node",
     )
     return EndHost(options.kind, setup, Parameters(), random.Random(seed.getrandbits(64)))
+
+
+def _forwarder(options: NodeOptions) -> Forwarder:
+    parameters = replace(Parameters(), random_forward=options.randomized)
+    dice = random.Random(random.SystemRandom().getrandbits(64))
+    return Forwarder(parameters, ordered=options.ordered, rng=dice)
 
 
 class News:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dmmp.demo.digests import compare_digests
 from dmmp.demo.overlay import Overlay
-from dmmp.demo.programs import Flow, compare_digests
+from dmmp.demo.programs import Flow
 from dmmp.demo.stream import find_ffmpeg, play
 from tests.acceptance.lab import (
     MEMBERS,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmmp.demo.programs import DIGEST_BYTES, Flow, compare_digests, parse_rate, program_command
+from dmmp.demo.digests import compare_digests
+from dmmp.demo.programs import DIGEST_BYTES, Flow, parse_rate, program_command
 
 
 def digests(*numbers: int) -> bytes:

@@ -96,7 +96,7 @@ def check_bounds(forwarder: Forwarder) -> None:
     assert tables["cache_records"] <= PARAMETERS.cache_bytes // RECORD_BYTES
     assert tables["unknown_channels"] <= MAXIMUM_UNKNOWN
     assert tables["unknown_bytes"] <= PARAMETERS.unknown_bytes
-    assert len(forwarder._alarms) <= MAXIMUM_UNKNOWN + 2 * PARAMETERS.channels + 4
+    assert len(forwarder._alarms) <= MAXIMUM_UNKNOWN + 3 * PARAMETERS.channels + 4
     assert sum(map(len, forwarder._cache._blocks.values())) <= 2 * len(forwarder._cache)
     for channel in forwarder._table.announced():
         assert channel.window.missing.bit_length() <= WINDOW

@@ -16,6 +16,7 @@ from dmmp.messages import (
     JoinRequest,
     JoinResponse,
     LeaveReport,
+    LeaveResponse,
     Message,
     PingRpRequest,
     PingRpResponse,

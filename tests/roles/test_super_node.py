@@ -386,8 +386,10 @@ def test_it_leaves_in_good_order() -> None:
     subject = in_mesh(super_node(3))
     confirm(subject, 20, 2.0)
     elect = only(subject.receive(Stop(), SELF, 2.1), LeaveReport)
-    assert (elect.to, elect.message.reason) == (SOURCE, LeaveReason.HANDOVER)  # type: ignore[attr-defined]
-    assert elect.message.replacement.host == 20  # type: ignore[attr-defined]
+    message = elect.message
+    assert isinstance(message, LeaveReport)
+    assert (elect.to, message.reason) == (SOURCE, LeaveReason.HANDOVER)
+    assert message.replacement.host == 20
     rest = sleep(subject, 100.0)
     assert {type(send.message) for send in sends(rest)} <= {LeaveReport}
     assert subject.view(100.0).state == "Gone" and subject.next_alarm() is None

@@ -1,0 +1,87 @@
+"""What must hold of a tree once it is at rest, read from the documents of `dmmp show`.
+
+Pure: documents in, complaints out. The names in complaints are those of the hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from dmmp.demo.overlay import Document, descendants, parents_of
+
+SOURCE = "source"
+SUPER_NODE = "super-node"
+
+
+def problems_of(documents: Mapping[str, Document], expected: Collection[str]) -> list[str]:
+    """List what is wrong with a tree of these hosts; the rendezvous point is none of them.
+
+    Every host has its place, is fed by one other, which lists it and nobody else does, and is below
+    the source; every member is in the cluster of the one super node above it.
+    """
+    parents = parents_of(documents)
+    below = {SOURCE, *descendants(parents, SOURCE)}
+    problems = [f"{name} does not answer" for name in expected if name not in documents]
+    for name in expected:
+        if name not in documents or name == SOURCE:
+            continue
+        if name not in below:
+            problems.append(f"{name} is not below the source")
+            continue
+        problems += _of_children(documents, name, parents[name])
+        problems += _of_cluster(documents, name, parents)
+    return problems
+
+
+def _of_children(documents: Mapping[str, Document], name: str, parent: str) -> list[str]:
+    me = documents[name]["node_id"]
+    feeders = {
+        other
+        for other, document in documents.items()
+        for child in (document.get("children") or []) + (document.get("mesh_children") or [])
+        if child["node_id"] == me
+    }
+    if feeders == {parent}:
+        return []
+    listed = ", ".join(sorted(feeders)) or "nobody"
+    return [f"{name} is below {parent}, but a child of {listed}"]
+
+
+def _of_cluster(
+    documents: Mapping[str, Document], name: str, parents: Mapping[str, str]
+) -> list[str]:
+    at = name
+    while at in parents and documents[at]["role"] != SUPER_NODE:
+        at = parents[at]
+    above, told = documents[at]["node_id"], documents[name]["super_node"]
+    if at == SOURCE or told == above:
+        # What hangs below the source itself has no super node.
+        return []
+    return [f"{name} is below the super node {at}, but in the cluster of {told}"]
+
+
+def clusters_of(
+    documents: Mapping[str, Document], members: Collection[str]
+) -> dict[str, list[str]]:
+    """Tell which of these members are below which super node, the nearest one above each."""
+    parents = parents_of(documents)
+    found: dict[str, list[str]] = {
+        name: [] for name, document in documents.items() if document.get("role") == SUPER_NODE
+    }
+    for name in members:
+        at = name
+        while at in parents and at not in found:
+            at = parents[at]
+        if at in found and at != name:
+            found[at].append(name)
+    return found
+
+
+def draw(parents: Mapping[str, str], top: str = SOURCE) -> str:
+    """Write a tree on one line: `source(s1(m1 m2(m3)) s2)`."""
+    children = sorted(
+        (name for name, above in parents.items() if above == top), key=lambda n: (n[0], len(n), n)
+    )
+    if not children:
+        return top
+    return f"{top}({' '.join(draw(parents, child) for child in children)})"
