@@ -106,8 +106,11 @@ class Faults:
         """How many machines were hit."""
 
     def schedule(self, faults: Sequence[Fault]) -> None:
-        """Put all of them into the world's schedule."""
+        """Put all of them into the world's schedule; names of machines must be right by now."""
         for number, fault in enumerate(faults):
+            for who in (fault.who, fault.to):
+                for name in who.split(",") if who and who not in CLASSES else ():
+                    self._world.node(name.strip())
             if fault.kind == "crowd":
                 self._schedule_crowd(number, fault)
             else:
