@@ -56,6 +56,16 @@ class ParentLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceTaken(Event):
+    """This host has taken the place of its parent, which is its child now (-03 §6.8)."""
+
+    child: HostId
+
+    def __str__(self) -> str:
+        return f"took the place of {self.child:08x}, which has the smaller capacity"
+
+
+@dataclass(frozen=True, slots=True)
 class ChildAdded(Event):
     """A child confirmed its place here."""
 
@@ -159,6 +169,16 @@ class Refused(Event):
 
     def __str__(self) -> str:
         return f"refused: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured(Event):
+    """Something works only by luck until somebody corrects it."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"check the configuration: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,19 @@ class Parameters:
     refresh_rp_core: float = 4.0  # Decision 21: of the source and super nodes
     hold_rp: float = 70.0  # Decision 21
     claim_after: float = 3.0  # Decision 22: an orphaned successor without the source claims
+    rp_spacing: float = 0.5  # Decision 21: an RP that says nothing so long is not waited for
+    silent_rp_tries: int = 2  # Decision 21: what a silent RP hears with each renewal
     delay_weight: float = 0.1  # Decision 12: EWMA of round trips
     previous_parent_hold: float = 2.0  # Decision 16: make before break within a cluster
+
+    # Self-improvement.
+    promotion_ratio: float = 2.0  # -03 §6.8: so many times the parent's out-degree is enough
+    promotion_margin: int = 2  # -03 §6.8: and less than so many more never is
+    promotion_uptime: float = 20.0  # slide 19: who has not stayed so long does not count
+    promotion_look: float = 30.0  # -03 §6.8: how often a host compares itself with its parent
+    promotion_look_spread: float = 1 / 3  # Decision 10: by how much of it that varies
+    promotion_hold: float = 5.0  # -03 §6.8: the lock of one promotion, at each that takes part
+    promotion_calm: float = 30.0  # -03 §6.8: who took part takes part in none for so long
 
     # The mesh.
     super_node_ratio: float = 0.1  # slide 9: share of hosts chosen as super nodes
@@ -115,6 +126,8 @@ class Parameters:
                 raise ParameterError(f"{hold} must be at least twice {refresh}")
         if not 0 <= self.random_forward <= 1:
             raise ParameterError("random_forward: a probability, 0 to 1 (Decision 19)")
+        if self.promotion_margin < 1:
+            raise ParameterError("promotion_margin: equals would change places for ever")
         if self.candidates > 12:
             raise ParameterError("candidates: at most 12 fit into one message (Decision 13)")
         if self.super_nodes_most > 100:

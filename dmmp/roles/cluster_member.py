@@ -5,8 +5,10 @@ ones the one of higher out-degree. While the overlay is being built it sends a C
 there; later a Join Request, which a full super node passes down; among several offers the smallest
 depth wins, then the longest uptime. The first Refresh confirms the place. From then on it refreshes
 its parent, feeds its own children, and when the parent dies it seeks another: the backups first,
-then super nodes it knows, then the RP again. Where it finds no place at all it offers itself to the
-RP as a super node; when the source sends it a Setup Request it becomes one, children and all.
+then super nodes it knows, then the RP again. If it can feed many more than its parent, it takes the
+parent's place after a while (-03 §6.8; see `improving`). Where it finds no place at all it offers
+itself to the RP as a super node; when the source sends it a Setup Request it becomes one, children
+and all.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from dmmp.actions import Become, Report, Send
 from dmmp.alarms import jittered
 from dmmp.events import Waiting as WaitingReport
 from dmmp.messages import (
+    BreakConfirm,
     BreakRequest,
+    BreakResponse,
     ClusterRequest,
     ClusterResponse,
     DataRequest,
+    JoinNotification,
     JoinRequest,
     JoinResponse,
     LeaveReport,
@@ -32,6 +37,8 @@ from dmmp.messages import (
     PingRpResponse,
     ProbeRequest,
     ProbeResponse,
+    PromotionAck,
+    PromotionConfirm,
     PromotionRequest,
     RefreshRequest,
     RefreshResponse,
@@ -49,8 +56,10 @@ from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Claim, Handover, for_states, ignored
-from dmmp.roles.leaving import LEAVING, LeavingRole
+from dmmp.roles.improving import ImprovingRole
+from dmmp.roles.leaving import LEAVING
 from dmmp.roles.role import Actions
+from dmmp.roles.seeking import MAXIMUM_ASKED
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
@@ -69,7 +78,7 @@ from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class ClusterMember(LeavingRole):
+class ClusterMember(ImprovingRole):
     """See the module's docstring."""
 
     NAME = "member"
@@ -78,14 +87,16 @@ class ClusterMember(LeavingRole):
         super().__init__(standing)
         self.refused: tuple[HostId, ...] = ()
         self.lost: tuple[HostId, ...] = ()
+        self.empty_handed = False
 
     # Bootstrap.
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Learn identity and candidates; without a place, probe them (-03 §6.1)."""
-        if self.matched(message, sender) is None:
+        request = self.matched(message, sender)
+        if request is None:
             return
-        yield from self.note_registration(message, sender, now)
+        yield from self.note_registration(message, sender, request, now)
         if message.status != Status.SUCCESS or not isinstance(self.state, (Registering, Waiting)):
             return
         yield from self.install(now)
@@ -106,9 +117,10 @@ class ClusterMember(LeavingRole):
             )
             self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)
             yield from self.on_probes_alarm(None, now)
-        else:
-            # Another RP may know super nodes that this one does not (Decision 21).
-            self.next_rp(sender)
+        elif not self.empty_handed:
+            # Another RP may know super nodes that this one does not (Decision 21): its answer
+            # counts too, but the search has failed once only.
+            self.empty_handed = True
             yield from self.search_failed(parent, now)
 
     def on_probes_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -175,6 +187,11 @@ class ClusterMember(LeavingRole):
         """No place: try again later; after a few rounds offer oneself to the RP (slide 16)."""
         state = self.state
         if isinstance(state, Asking):
+            more = self.named_elsewhere(state)
+            if more:
+                self.state = replace(state, candidates=more)
+                yield from self.ask_next(now)
+                return
             asked = {c.host for c in self.standing.super_nodes if c.endpoint in state.tried}
             self.refused = tuple(sorted(asked | set(self.lost)))
         self.state = Waiting(previous)
@@ -187,14 +204,30 @@ class ClusterMember(LeavingRole):
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
         if self.failures >= self.parameters.offer_after:
             offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
-            request = self.standing.make(SourceRequest, host=offer)
-            yield self.standing.ask(request, self.standing.rendezvous_point, now, tries=2)
+            for point in self.standing.points.answering():
+                request = self.standing.make(SourceRequest, host=offer)
+                yield self.standing.ask(request, point.endpoint, now, tries=2)
+
+    def named_elsewhere(self, state: Asking) -> tuple[Candidate, ...]:
+        """List the super nodes that other RPs named and nobody has asked yet (Decision 21)."""
+        if len(state.tried) >= MAXIMUM_ASKED or len(self.standing.points.answering()) < 2:
+            return ()
+        parent = self.parent()
+        beside = {self.standing.host, *self.lost, *((parent.record.host,) if parent else ())}
+        return tuple(
+            candidate
+            for candidate in self.known_candidates()
+            if candidate.record.endpoint not in state.tried
+            and candidate.record.host not in beside
+            and candidate.record.endpoint.port
+        )
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
         """Ask the RP for candidates again (-03 §6.1); while it is silent, those known before."""
         if isinstance(self.state, Waiting):
             pause = self.parameters.retry_bootstrap_most
             self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+            self.empty_handed = False
             yield from self.register(now, self.refused)
             if self.standing.rendezvous_silent and self.standing.super_nodes:
                 yield from self.seek(self.known_candidates(), now, previous=self.state.previous)
@@ -230,6 +263,7 @@ class ClusterMember(LeavingRole):
         """A parent has confirmed: the next search starts afresh."""
         self.lost = self.refused = ()
         self.alarms.stop(Alarm.CLAIM)
+        self.compare_later(now)
         yield from ()
 
     def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -260,7 +294,7 @@ class ClusterMember(LeavingRole):
             )
             return
         self._stop_seeking()
-        yield from self.give_back()
+        yield from self.give_back(now)
         yield Become("super-node", Handover(self.standing, message, sender, self.parent()))
 
     def take_over(self, parent: Parent | None, now: Instant) -> Actions:
@@ -316,67 +350,76 @@ class ClusterMember(LeavingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: LeavingRole.on_rp_silent,
-        PingRpRequest: LeavingRole.on_rp_silent,
-        JoinRequest: LeavingRole.on_join_unanswered,
-        ClusterRequest: LeavingRole.on_join_unanswered,
-        RefreshRequest: LeavingRole.on_refresh_unanswered,
-        ProbeRequest: LeavingRole.on_probe_unanswered,
+        SubscriptionRequest: ImprovingRole.on_rp_silent,
+        PingRpRequest: ImprovingRole.on_rp_silent,
+        JoinRequest: ImprovingRole.on_join_unanswered,
+        ClusterRequest: ImprovingRole.on_join_unanswered,
+        RefreshRequest: ImprovingRole.on_refresh_unanswered,
+        ProbeRequest: ImprovingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: LeavingRole.on_retry,
-        Alarm.LOCATE: LeavingRole.on_locate_alarm,
-        Alarm.REGISTER: LeavingRole.on_register_alarm,
-        Alarm.SWEEP: LeavingRole.on_sweep,
+        Alarm.RETRY: ImprovingRole.on_retry,
+        Alarm.LOCATE: ImprovingRole.on_locate_alarm,
+        Alarm.REGISTER: ImprovingRole.on_register_alarm,
+        Alarm.SWEEP: ImprovingRole.on_sweep,
         Alarm.PROBES: on_probes_alarm,
         Alarm.PROBES_DONE: on_probes_done,
-        Alarm.OFFERS_DONE: LeavingRole.on_offers_done,
+        Alarm.OFFERS_DONE: ImprovingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
         Alarm.REFRESH: on_refresh_alarm,
         Alarm.CLAIM: on_claim,
-        Alarm.ROOM: LeavingRole.on_room_alarm,
-        Alarm.RETIRE: LeavingRole.on_retire,
-        Alarm.LEAVE: LeavingRole.on_leave_alarm,
+        Alarm.ROOM: ImprovingRole.on_room_alarm,
+        Alarm.RETIRE: ImprovingRole.on_retire,
+        Alarm.IMPROVE: ImprovingRole.on_improve_alarm,
+        Alarm.PROMOTION: ImprovingRole.on_promotion_alarm,
+        Alarm.LEAVE: ImprovingRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): LeavingRole.on_start,
-        (Locating, SubscriptionResponse): LeavingRole.on_subscription,
+        (Idle, Start): ImprovingRole.on_start,
+        (Locating, SubscriptionResponse): ImprovingRole.on_subscription,
         (Probing, ProbeResponse): on_probed,
-        (Asking, JoinResponse): LeavingRole.on_offer,
-        (Asking, ClusterResponse): LeavingRole.on_offer,
+        (Asking, JoinResponse): ImprovingRole.on_offer,
+        (Asking, ClusterResponse): ImprovingRole.on_offer,
+        (Joined, PromotionAck): ImprovingRole.on_promotion_ack,
+        (Joined, BreakResponse): ImprovingRole.on_break_response,
+        (Joined, JoinResponse): ImprovingRole.on_place_answer,
+        (Joined, JoinNotification): ImprovingRole.on_join_notification,
         **for_states(
             (Probing, Asking, Confirming, Joined, Waiting),
             {
-                RefreshResponse: LeavingRole.on_refresh_answered,
-                Silence: LeavingRole.on_silence,
+                RefreshResponse: ImprovingRole.on_refresh_answered,
+                Silence: ImprovingRole.on_silence,
             },
         ),
-        **for_states(_ALIVE, {Stop: LeavingRole.on_stop, Subscribe: LeavingRole.on_subscribe}),
+        **for_states(_ALIVE, {Stop: ImprovingRole.on_stop, Subscribe: ImprovingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),
-            {ProbeResponse: LeavingRole.on_probe_response},
+            {ProbeResponse: ImprovingRole.on_probe_response},
         ),
         **for_states(
             _WITH_ID,
             {
+                SubscriptionResponse: ImprovingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
-                ProbeRequest: LeavingRole.on_probe,
-                StatusReport: LeavingRole.on_status_report,
-                JoinRequest: LeavingRole.on_join_request,
-                RefreshRequest: LeavingRole.on_refresh,
-                LeaveReport: LeavingRole.on_leave_report,
-                LeaveResponse: LeavingRole.on_leave_response,
-                DataRequest: LeavingRole.on_data_request,
+                ProbeRequest: ImprovingRole.on_probe,
+                StatusReport: ImprovingRole.on_status_report,
+                JoinRequest: ImprovingRole.on_join_request,
+                RefreshRequest: ImprovingRole.on_refresh,
+                LeaveReport: ImprovingRole.on_leave_report,
+                LeaveResponse: ImprovingRole.on_leave_response,
+                DataRequest: ImprovingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: LeavingRole.on_promotion_request,
-                BreakRequest: LeavingRole.on_break_request,
-                Unreachable: LeavingRole.on_unreachable,
+                PromotionRequest: ImprovingRole.on_climb_request,
+                PromotionConfirm: ImprovingRole.on_promotion_confirm,
+                BreakRequest: ImprovingRole.on_exchange_request,
+                BreakConfirm: ImprovingRole.on_break_confirm,
+                Unreachable: ImprovingRole.on_unreachable,
             },
         ),
         **LEAVING,

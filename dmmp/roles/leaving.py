@@ -36,7 +36,7 @@ class LeavingRole(RecoveringRole):
 
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
         """Begin to leave (slide 20); without children, or without a parent, at once."""
-        yield from self.give_back()
+        yield from self.give_back(now)
         parent = self.parent() if self.has_place() else None
         heirs = self.standing.children.heirs_of(1) if parent is not None else ()
         self.alarms.stop_all()
@@ -88,8 +88,8 @@ class LeavingRole(RecoveringRole):
         yield from self.say_goodbye(told, NOBODY if parent is None else parent.record, now)
 
     def others_to_tell(self) -> list[Endpoint]:
-        """List who hears of the leaving besides parent and children."""
-        return [self.standing.rendezvous_point] if self.standing.host else []
+        """List who hears of the leaving besides parent and children: the RPs."""
+        return list(self.standing.registrars())
 
     def _go_on(self, now: Instant) -> Actions:
         """Take the next step as soon as nothing is left to wait for."""

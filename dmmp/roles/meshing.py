@@ -35,8 +35,8 @@ from dmmp.messages.common import (
 from dmmp.policies.backups import BACKUPS
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
+from dmmp.roles.exchanging import ExchangingRole
 from dmmp.roles.handover import Demotion
-from dmmp.roles.leaving import LeavingRole
 from dmmp.roles.mesh import Mesh, Peer
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
@@ -55,7 +55,7 @@ def is_source(peer: Peer) -> bool:
     return bool(peer.record.flags & HostFlag.SOURCE)
 
 
-class MeshingRole(LeavingRole):
+class MeshingRole(ExchangingRole):
     """A role that takes part in the mesh; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:

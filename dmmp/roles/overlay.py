@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from dmmp.actions import Action, ForwardingEntry, Install, Report, Send, Withdraw
+from dmmp.actions import Action, Branch, ForwardingEntry, Install, Report, Send, Withdraw
 from dmmp.events import Left, PeerViolation
 from dmmp.interest import Interest, union
 from dmmp.messages import (
@@ -40,7 +40,7 @@ from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions, Input, Role
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving
-from dmmp.roles.view import View
+from dmmp.roles.view import PointView, View
 from dmmp.types import Endpoint, HostId, Instant
 
 
@@ -183,7 +183,7 @@ class OverlayRole(Role, ABC):
             session=self.standing.session,
             tree_version=self.standing.tree_version,
             upstream=self.upstream(),
-            downstream=self.standing.children.branches(),
+            downstream=self.branches(),
             deliver=self.delivers(),
             repairers=self.repairers(),
             me=self.standing.host,
@@ -225,6 +225,10 @@ class OverlayRole(Role, ABC):
             subtree_groups=tuple(standing.subtree_wants().values()),
             tree_version=standing.tree_version,
             hosts=standing.hosts,
+            points=tuple(
+                PointView(point.endpoint, not point.silent, point.registered, point.hosts)
+                for point in standing.points
+            ),
             tables=(
                 ("children", len(children)),
                 ("reservations", len(children.reserved)),
@@ -273,6 +277,10 @@ class OverlayRole(Role, ABC):
     @abstractmethod
     def upstream(self) -> tuple[Endpoint, ...]:
         """Return where data may come from."""
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Return where data goes to: the children."""
+        return self.standing.children.branches()
 
     def delivers(self) -> tuple[Interest, ...]:
         """Return what this host's programs want, in canonical order."""

@@ -175,6 +175,10 @@ class RecoveringRole(SeekingRole):
             if message.sender.host != parent.record.host:
                 yield from self.lose_parent("replaced by another host", now)
             return
+        child = self.standing.children.by_endpoint(sender)
+        if child is not None and child.expires <= now:
+            # It lives and has not renewed its place: it is another's child by now.
+            yield from self.drop_child(child.record.host, "did not renew its place", now)
         self.note_backup(message, request, sender, now)
 
     def note_backup(
@@ -226,7 +230,7 @@ class RecoveringRole(SeekingRole):
         self.failures = max(self.failures, self.parameters.offer_after - 1)
         yield from self.on_parent_lost(parent, now)
         yield from self._tell_relatives(parent, now)
-        yield from self.give_back()
+        yield from self.give_back(now)
         offers = self.backup_offers(parent)
         if offers:
             yield from self.confirm(
@@ -275,7 +279,7 @@ class RecoveringRole(SeekingRole):
 
     def move_elsewhere(self, parent: Parent, first: Sequence[Candidate], now: Instant) -> Actions:
         """Seek another parent while the present one goes on serving (make before break)."""
-        yield from self.give_back()
+        yield from self.give_back(now)
         yield from self.seek(self.elsewhere(parent, first), now, previous=parent)
 
     def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:

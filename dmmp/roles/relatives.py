@@ -41,6 +41,12 @@ class Child:
         """Return its interest in canonical order."""
         return union(wish.interest for wish in self.wishes.values())
 
+    def to_branch(self) -> Branch:
+        """Return its part of the forwarding entry."""
+        if self.branch is None:
+            self.branch = Branch(self.endpoint, self.wants())
+        return self.branch
+
 
 class Children:
     """Children and reservations within the limits of the out-degree."""
@@ -115,6 +121,11 @@ class Children:
         held.record, held.endpoint, held.mesh, held.expires = record, endpoint, mesh, expires
         return False
 
+    def adopt(self, child: Child) -> None:
+        """Take in a child that was held apart until now, with what it wants."""
+        self.release(child.record.host)
+        self.confirmed[child.record.host] = child
+
     def remove(self, host: HostId) -> Child | None:
         """Remove a child."""
         return self.confirmed.pop(host, None)
@@ -159,11 +170,13 @@ class Children:
 
     def branches(self) -> tuple[Branch, ...]:
         """Return the downstream part of the forwarding entry."""
-        return tuple(_branch(child) for child in self.confirmed.values())
+        return tuple(child.to_branch() for child in self.confirmed.values())
 
     def interest(self) -> list[Interest]:
         """List all that the children's subtrees want, not merged."""
-        return [record for child in self.confirmed.values() for record in _branch(child).interest]
+        return [
+            record for child in self.confirmed.values() for record in child.to_branch().interest
+        ]
 
     def free_below(self) -> int:
         """Count free places in the subtrees of the cluster's children (Decision 14)."""
@@ -206,9 +219,3 @@ class Children:
             self.of(mesh), key=lambda child: (-child.record.free_slots, child.record.host)
         )
         return tuple(located(child.record, child.endpoint) for child in children[:at_most])
-
-
-def _branch(child: Child) -> Branch:
-    if child.branch is None:
-        child.branch = Branch(child.endpoint, child.wants())
-    return child.branch

@@ -9,7 +9,7 @@ it again. It never forwards data, and one process serves several sessions.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import sha256
 from random import Random
@@ -17,7 +17,7 @@ from typing import ClassVar, TypeVar
 
 from dmmp.actions import Report, Send
 from dmmp.errors import ParameterError
-from dmmp.events import HostExpired, HostRegistered
+from dmmp.events import HostExpired, HostRegistered, Misconfigured
 from dmmp.messages import (
     REGISTRY,
     LeaveReport,
@@ -39,26 +39,14 @@ from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
 from dmmp.policies.candidates import choose_candidates
 from dmmp.policies.capacity import by_capacity, is_leaf
+from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
 from dmmp.roles.role import Actions, Role
+from dmmp.roles.sessions import Registration, Session, newer
 from dmmp.roles.view import View
-from dmmp.types import (
-    NO_HOST,
-    STUN_MAGIC,
-    Endpoint,
-    HostId,
-    Instant,
-    SessionId,
-    serial_newer,
-)
+from dmmp.types import NO_HOST, STUN_MAGIC, Endpoint, HostId, Instant, SessionId
 
 M = TypeVar("M", bound=Message)
-
-INDEX_BITS = 4
-"""Top bits of an id that carry the RP's index: two RPs never give the same (Decision 21)."""
-
-ID_BITS = 32 - INDEX_BITS
-"""The other bits, which count."""
 
 TOLD_AT_ONCE = 100
 """Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
@@ -74,34 +62,6 @@ class RpAlarm(Enum):
 @dataclass(frozen=True, slots=True)
 class Serving:
     """The only state: it serves."""
-
-
-@dataclass(slots=True)
-class Registration:
-    """A host in a session."""
-
-    record: HostRecord
-    endpoint: Endpoint
-    instance: int
-    expires: Instant
-    told: Instant = 0.0
-
-
-@dataclass(slots=True)
-class Session:
-    """One session: its hosts, its source, its super nodes, its tree version."""
-
-    name: str
-    id: SessionId
-    next_id: int
-    hosts: dict[HostId, Registration] = field(default_factory=dict)
-    by_instance: dict[int, HostId] = field(default_factory=dict)
-    by_endpoint: dict[Endpoint, HostId] = field(default_factory=dict)
-    super_nodes: dict[HostId, None] = field(default_factory=dict)
-    chosen: dict[HostId, None] = field(default_factory=dict)
-    source: HostId = NO_HOST
-    tree_version: int = 0
-    building_until: Instant | None = None
 
 
 def session_id(name: str) -> SessionId:
@@ -127,11 +87,12 @@ class RendezvousPoint(Role):
         self.index = index
         self.requests = Requests(parameters, rng)
         self.state = Serving()
-        self.sessions = {
-            # Anywhere among all ids: those given before a restart are still in use.
-            session_id(name): Session(name, session_id(name), rng.randrange(1, 1 << ID_BITS))
-            for name in sessions
-        }
+        self.sessions = {session_id(name): self._new_session(name) for name in sessions}
+
+    def _new_session(self, name: str) -> Session:
+        # Anywhere among all ids: those given before a restart are still in use.
+        first = self.rng.randrange(1, 1 << ID_BITS)
+        return Session(name, session_id(name), self.index, first)
 
     # Requests.
 
@@ -154,6 +115,7 @@ class RendezvousPoint(Role):
         yield Send(
             SubscriptionResponse(
                 session=wanted if known else SessionId(0),
+                source=held.me if held is not None and known else NO_HOST,
                 sequence=message.sequence,
                 status=Status.SUCCESS if known else Status.UNKNOWN_SESSION,
                 lifetime=3600 if known else 0,
@@ -169,10 +131,14 @@ class RendezvousPoint(Role):
             return
         yield from self._retire_former(session, message, sender, now)
         status = self._admit(session, message)
-        if status is not Status.SUCCESS:
-            yield Send(_answer(PingRpResponse, message, status=status), sender)
+        if status is Status.DUPLICATE_SOURCE:
+            yield from self._doubt_source(session, message, sender, now)
             return
-        host, is_new = self._identify(session, message)
+        if status is not Status.SUCCESS:
+            yield Send(self._refusal(session, message, status), sender)
+            return
+        host, is_new = session.identify(message.instance, message.source)
+        yield from self._note_identity(session, message, host, sender, now)
         known = session.hosts.get(host)
         record = replace(message.host, host=host, endpoint=sender)
         expires = now + self.parameters.hold_rp
@@ -183,6 +149,8 @@ class RendezvousPoint(Role):
             session.by_endpoint.pop(known.endpoint, None)
         session.by_endpoint[sender] = host
         self._note_role(session, record, message, now)
+        if host == session.source:
+            yield from self._end_claim(session, sender)
         if is_new:
             yield Report(HostRegistered(host, sender, len(session.hosts)))
         yield Send(self._welcome(session, message, host, sender, now), sender)
@@ -216,47 +184,99 @@ class RendezvousPoint(Role):
             return Status.SUCCESS if known else Status.FULL
         return Status.SUCCESS
 
-    def _identify(self, session: Session, message: PingRpRequest) -> tuple[HostId, bool]:
-        held = session.by_instance.get(message.instance)
-        if held is not None:
-            return held, False
-        # A host that has an id keeps it: this RP has restarted, or another one gave it.
-        if message.source and message.source not in session.hosts:
-            return message.source, True
-        return self._next_id(session), True
+    def _refusal(self, session: Session, message: PingRpRequest, status: Status) -> Message:
+        return _answer(PingRpResponse, message, source=session.me, status=status)
 
-    def _next_id(self, session: Session) -> HostId:
-        while True:
-            session.next_id = session.next_id % ((1 << ID_BITS) - 1) + 1
-            host = HostId(self.index << ID_BITS | session.next_id)
-            if host not in session.hosts:
-                return host
+    # A second source: is the first one still there?
+
+    def _doubt_source(
+        self, session: Session, message: PingRpRequest, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """Ask the first source before refusing the second; that one waits for the verdict.
+
+        A source that was killed and comes back elsewhere need not wait for the hold time.
+        """
+        endpoint = session.hosts[session.source].endpoint
+        is_doubted = self.requests.is_open(ProbeRequest, endpoint)
+        if session.claim is not None and session.claim[1] != sender and is_doubted:
+            yield Send(self._refusal(session, message, Status.DUPLICATE_SOURCE), sender)
+            return
+        session.claim = (message, sender)
+        if not is_doubted:
+            probe = ProbeRequest(session=session.id, source=session.me, timestamp=0)
+            send, sequence, again = self.requests.open(
+                probe, endpoint, now, self.parameters.probe_tries
+            )
+            self.alarms.set(RpAlarm.RETRY, again, sequence)
+            yield send
+
+    def _end_claim(self, session: Session, sender: Endpoint) -> Actions:
+        # A source has just registered, or renewed: there is nothing to doubt any more.
+        if session.claim is None:
+            return
+        (claim, claimant), session.claim = session.claim, None
+        if claimant != sender:
+            yield Send(self._refusal(session, claim, Status.DUPLICATE_SOURCE), claimant)
+
+    def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
+        """The first source lives, unless another host answers at its address."""
+        request = self.requests.match(message, sender)
+        session = self.sessions.get(request.message.session) if request is not None else None
+        if session is None or session.claim is None:
+            return
+        claim, claimant = session.claim
+        holder = session.hosts.get(session.source)
+        if holder is None or (holder.endpoint == sender and message.source != session.source):
+            yield from self._replace_source(session, "replaced by another host", now)
+            return
+        session.claim = None
+        yield Send(self._refusal(session, claim, Status.DUPLICATE_SOURCE), claimant)
+
+    def on_probe_unanswered(self, request: Request, now: Instant) -> Actions:
+        """The first source is gone: the second takes its place."""
+        session = self.sessions.get(request.message.session)
+        if session is not None and session.claim is not None:
+            yield from self._replace_source(session, "silent", now)
+
+    def _replace_source(self, session: Session, reason: str, now: Instant) -> Actions:
+        assert session.claim is not None
+        (claim, claimant), session.claim = session.claim, None
+        if session.source in session.hosts:
+            yield from self._remove(session, session.source, reason, HostState.INACTIVE, now)
+        yield from self.on_ping_rp(claim, claimant, now)
+
+    # Identities.
+
+    def _note_identity(
+        self,
+        session: Session,
+        message: PingRpRequest,
+        host: HostId,
+        sender: Endpoint,
+        now: Instant,
+    ) -> Actions:
+        held = session.by_instance.get(message.instance)
+        if held is not None and held != host:
+            # It asked here too before another RP had given it an id.
+            yield from self._remove(session, held, "has another id", HostState.INACTIVE, now)
+        if message.source not in (NO_HOST, host):
+            what = f"{sender} comes as host {message.source:08x}, which is another one here"
+            yield Report(Misconfigured(f"{what}; has another RP the index {self.index} too?"))
 
     def _note_role(
         self, session: Session, record: HostRecord, message: PingRpRequest, now: Instant
     ) -> None:
         if message.source:
             # Whoever knows a newer one: the source may have raised it while this RP was away.
-            session.tree_version = _newer(message.tree_version, session.tree_version)
+            session.tree_version = newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SOURCE:
             session.source = record.host
         if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
-            self._note_super_node(session, record.host)
+            session.note_super_node(record.host, self.parameters.super_nodes_most)
             if session.building_until is None:
                 session.building_until = now + self.parameters.build_window
         else:
             session.super_nodes.pop(record.host, None)
-
-    def _note_super_node(self, session: Session, host: HostId) -> None:
-        # A host's own word is enough while there is room, so that an RP that restarts learns them
-        # again; at the limit of slide 15 those that the source has named come first.
-        most = self.parameters.super_nodes_most
-        if host not in session.super_nodes and len(session.super_nodes) >= most:
-            stranger = next((h for h in session.super_nodes if h not in session.chosen), None)
-            if stranger is None or host not in session.chosen:
-                return
-            del session.super_nodes[stranger]
-        session.super_nodes[host] = None
 
     def _welcome(
         self,
@@ -277,6 +297,7 @@ class RendezvousPoint(Role):
         return _answer(
             PingRpResponse,
             message,
+            source=session.me,
             tree_version=session.tree_version,
             phase=Phase.BUILDING if building else Phase.RUNNING,
             host=host,
@@ -307,7 +328,7 @@ class RendezvousPoint(Role):
             yield Send(_answer(StatusResponse, message, status=Status.REFUSED), sender)
             return
         # An RP that was silent or restarted is behind: the source raised the version without it.
-        session.tree_version = (_newer(message.tree_version, session.tree_version) + 1) & 0xFF
+        session.tree_version = (newer(message.tree_version, session.tree_version) + 1) & 0xFF
         subject = message.subject.host
         if message.state != HostState.ACTIVE:
             session.super_nodes.pop(subject, None)
@@ -365,7 +386,9 @@ class RendezvousPoint(Role):
 
     def _tell_all(self, session: Session, now: Instant) -> Actions:
         records = [held.record for held in session.hosts.values()]
-        records.sort(key=lambda record: (not record.flags & HostFlag.OFFERS, by_capacity(record)))
+        # First who is a super node already: a new source takes it up again.
+        wanted = HostFlag.OFFERS | HostFlag.SUPER_NODE
+        records.sort(key=lambda record: (not record.flags & wanted, by_capacity(record)))
         for record in records[:TOLD_AT_ONCE]:
             if record.host != session.source:
                 yield from self._tell_source(session, record, HostState.ACTIVE, now)
@@ -373,10 +396,13 @@ class RendezvousPoint(Role):
     # Time.
 
     def on_retry(self, key: Hashable, now: Instant) -> Actions:
-        """Send a report to the source again, or give it up."""
+        """Send a report or a probe to the source again, or give it up."""
         assert isinstance(key, int)
         again = self.requests.again(key, now)
-        if again is not None and not isinstance(again, Request):
+        if isinstance(again, Request):
+            if isinstance(again.message, ProbeRequest):
+                yield from self.on_probe_unanswered(again, now)
+        elif again is not None:
             send, at = again
             self.alarms.set(RpAlarm.RETRY, at, key)
             yield send
@@ -399,6 +425,7 @@ class RendezvousPoint(Role):
         session.chosen.pop(host, None)
         if session.source == host:
             session.source = NO_HOST
+            self.requests.close_all_to(held.endpoint, StatusReport)
         yield Report(HostExpired(host, reason, len(session.hosts)))
         if session.source:
             yield from self._tell_source(session, held.record, state, now)
@@ -434,6 +461,7 @@ class RendezvousPoint(Role):
         (Serving, StatusResponse): on_status_response,
         (Serving, LeaveReport): on_leave,
         (Serving, ProbeRequest): on_probe,
+        (Serving, ProbeResponse): on_probe_response,
         (Serving, Unreachable): on_unreachable,
     }
 
@@ -445,12 +473,8 @@ class RendezvousPoint(Role):
     IGNORED: ClassVar[Mapping[tuple[type, type], str]] = {
         (Serving, kind): "Decision 6: an answer that nobody waits for"
         for kind in REGISTRY.values()
-        if kind.__name__.endswith("Response") and kind is not StatusResponse
+        if kind.__name__.endswith("Response") and kind not in (StatusResponse, ProbeResponse)
     }
-
-
-def _newer(first: int, second: int) -> int:
-    return first if second == 0 or serial_newer(first, second, 8) else second
 
 
 def _news(before: HostRecord, after: HostRecord) -> bool:

@@ -15,9 +15,8 @@ from dataclasses import replace
 from enum import Enum
 from typing import ClassVar
 
-from dmmp.actions import Report, Send
+from dmmp.actions import Send
 from dmmp.alarms import jittered
-from dmmp.events import MeshChanged
 from dmmp.interest import Interest
 from dmmp.messages import (
     BreakRequest,
@@ -55,48 +54,29 @@ from dmmp.messages.schema import Message
 from dmmp.policies.capacity import by_capacity
 from dmmp.policies.super_nodes import choose
 from dmmp.roles.handover import for_states, ignored
-from dmmp.roles.mesh import Mesh
 from dmmp.roles.parenting import ParentRole
+from dmmp.roles.registered_source import RegisteredSource
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving, Locating, Registering, Rooted
 from dmmp.roles.view import View
-from dmmp.types import Endpoint, HostId, Instant, serial_newer
+from dmmp.types import Endpoint, HostId, Instant
 
 MAXIMUM_KNOWN = 1024
 """Hosts remembered as possible super nodes, the most capable (slide 9)."""
 
 
-class Source(ParentRole):
+class Source(RegisteredSource):
     """See the module's docstring."""
 
     NAME = "source"
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
-        self.mesh = Mesh(standing.parameters)
         self.candidates: dict[HostId, HostRecord] = {}
         self.invited: dict[HostId, HostRecord] = {}
         self.heirs: dict[HostId, tuple[HostRecord, ...]] = {}
-
-    def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
-        """Registered, or renewed: the size of the session decides how many super nodes."""
-        if self.matched(message, sender) is None:
-            return
-        yield from self.note_registration(message, sender, now)
-        if message.status == Status.DUPLICATE_SOURCE:
-            self.locate_later(now)
-        if message.status != Status.SUCCESS:
-            return
-        is_newer = serial_newer(message.tree_version, self.standing.tree_version, 8)
-        if is_newer or isinstance(self.state, Registering):
-            self.standing.tree_version = message.tree_version
-        if isinstance(self.state, Registering):
-            self.state = Rooted()
-            self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
-        yield from self.install(now)
-        self.choose_soon(now, self.parameters.choose_after)
 
     # Choosing super nodes.
 
@@ -104,7 +84,7 @@ class Source(ParentRole):
         """From the RP: a host that could be chosen. From a super node: a question of another."""
         yield Send(self.standing.answer(StatusResponse, message), sender)
         subject = message.subject
-        if sender == self.standing.rendezvous_point:
+        if self.is_rp(sender):
             yield from self.note_candidate(subject, message.state, now)
             return
         asker, peer = self.mesh.peers.get(message.source), self.mesh.peers.get(subject.host)
@@ -122,6 +102,7 @@ class Source(ParentRole):
         """Note a host the RP names; one that offers itself is chosen soon (slide 16)."""
         if state != HostState.ACTIVE:
             self.candidates.pop(subject.host, None)
+            self.former.pop(subject.host, None)
             yield from self.doubt(subject.host, now)
             return
         if subject.host == self.standing.host or not subject.endpoint.port:
@@ -219,46 +200,11 @@ class Source(ParentRole):
             yield from self.invite_heir(self.heirs.pop(host, ()), now)
         self.choose_soon(now, self.parameters.choose_after)
 
-    def report(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
-        """Make a Status Report about a super node."""
-        report = self.standing.make(StatusReport, state=state, subject=subject)
-        return self.standing.ask(report, to, now)
-
     def tell_mesh(self, state: HostState, subject: HostRecord, now: Instant) -> Actions:
         """Tell every other super node that one came or went."""
         for peer in list(self.mesh.peers.values()):
             if peer.record.host != subject.host:
                 yield self.report(state, subject, peer.endpoint, now)
-
-    def raise_tree(self, state: HostState, subject: HostRecord, now: Instant) -> Actions:
-        """Have the RP raise the tree version for the changed mesh (-03 §5)."""
-        yield self.report(state, subject, self.standing.rendezvous_point, now)
-        yield Report(MeshChanged(len(self.mesh), self.standing.tree_version))
-
-    def on_status_response(
-        self, message: StatusResponse, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """The RP answers with the new tree version."""
-        if self.matched(message, sender) is None or not self._is_rp(sender):
-            return
-        if message.status != Status.SUCCESS:
-            yield from self.raise_alone(now)
-        elif serial_newer(message.tree_version, self.standing.tree_version, 8):
-            self.standing.tree_version = message.tree_version
-            yield from self.install(now)
-
-    def on_status_unanswered(self, request: Request, now: Instant) -> Actions:
-        """The RP does not answer."""
-        if self._is_rp(request.to):
-            yield from self.raise_alone(now)
-
-    def raise_alone(self, now: Instant) -> Actions:
-        """Raise the tree version without the RP; it learns it from the next renewal."""
-        self.standing.tree_version = (self.standing.tree_version + 1) & 0xFF
-        yield from self.install(now)
-
-    def _is_rp(self, endpoint: Endpoint) -> bool:
-        return endpoint in self.standing.setup.rendezvous_points
 
     # Keeping the mesh.
 
@@ -272,9 +218,16 @@ class Source(ParentRole):
         # One that was chosen may refresh before its Setup Response is here.
         invited = self.invited.get(message.source)
         known = known or (invited is not None and invited.endpoint == sender)
-        if message.kind == RefreshKind.CHILD and (
-            known or not message.sender.flags & ~HostFlag.FED
-        ):
+        if not known and message.sender.flags & HostFlag.SUPER_NODE:
+            former = self.former.get(message.source)
+            if former is not None and former.endpoint == sender:
+                # The way to it was cut, it was not gone.
+                yield from self.take_back(message.source, now)
+                known = True
+            elif peer is None and invited is None and not self.is_settled(now):
+                return  # It was one before this source came, and may be invited in a moment.
+        claims = message.sender.flags & ~HostFlag.FED
+        if message.kind == RefreshKind.CHILD and (known or not claims):
             yield from self.on_child_refresh(message, sender, now)
             return
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
@@ -300,7 +253,11 @@ class Source(ParentRole):
             return
         for host, peer in list(self.mesh.peers.items()):
             if peer.endpoint == sender and message.sender.host == host:
+                forgotten = peer.heard + self.parameters.hold_mesh <= now
                 peer.heard = now
+                if forgotten:
+                    # It lives and refreshes nothing here: it may have had another source.
+                    yield from self.invite(peer.record, now)
             elif peer.endpoint == sender:
                 yield from self.drop_super_node(host, now)
 
@@ -308,6 +265,7 @@ class Source(ParentRole):
         """A super node is inactive: drop it and tell everybody (slide 21)."""
         for host, peer in list(self.mesh.peers.items()):
             if peer.endpoint == request.to:
+                self.remember(peer.record)
                 yield from self.drop_super_node(host, now)
 
     def drop_super_node(self, host: HostId, now: Instant) -> Actions:
@@ -345,7 +303,7 @@ class Source(ParentRole):
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
         """Tell the super nodes and the RP, then go."""
         told = [peer.endpoint for peer in self.mesh.peers.values()]
-        told += [self.standing.rendezvous_point] if self.standing.host else []
+        told += self.standing.registrars()
         yield from self.say_goodbye(told, HostRecord(), now)
 
     # Describing itself.
@@ -408,6 +366,7 @@ class Source(ParentRole):
                 *base.tables,
                 ("mesh", len(self.mesh)),
                 ("candidates", len(self.candidates)),
+                ("former", len(self.former)),
                 ("invited", len(self.invited)),
             ),
         )
@@ -416,7 +375,7 @@ class Source(ParentRole):
         SubscriptionRequest: ParentRole.on_rp_silent,
         PingRpRequest: ParentRole.on_rp_silent,
         SetupRequest: on_setup_unanswered,
-        StatusReport: on_status_unanswered,
+        StatusReport: RegisteredSource.on_status_unanswered,
         ProbeRequest: on_probe_unanswered,
     }
 
@@ -440,11 +399,12 @@ class Source(ParentRole):
         **for_states(
             _WITH_ID,
             {
-                PingRpResponse: on_ping_rp,
+                SubscriptionResponse: ParentRole.on_subscription,
+                PingRpResponse: RegisteredSource.on_ping_rp,
                 ProbeRequest: ParentRole.on_probe,
                 ProbeResponse: on_probe_response,
                 StatusReport: on_news,
-                StatusResponse: on_status_response,
+                StatusResponse: RegisteredSource.on_status_response,
                 SetupResponse: on_setup_response,
                 JoinRequest: ParentRole.on_join_request,
                 RefreshRequest: on_mesh_refresh,

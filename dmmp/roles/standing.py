@@ -17,6 +17,7 @@ from dmmp.messages.common import NOT_JOINED_DEPTH, HostFlag, HostRecord
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
 from dmmp.roles.kin import Kinship
+from dmmp.roles.points import Points
 from dmmp.roles.relatives import Children
 from dmmp.roles.requests import Requests
 from dmmp.types import (
@@ -37,7 +38,7 @@ class Alarm(Enum):
     """Why a host's role wants to be woken."""
 
     RETRY = "When to send a request again or give it up (Decision 9)."
-    LOCATE = "When to look for the RP again."
+    LOCATE = "When to look for the RP again, or to try another beside it (Decision 21)."
     REGISTER = "When to renew the registration at the RP (Decision 21)."
     SWEEP = "When to look for children and wishes whose hold time is over (Decision 10)."
     PROBES = "When to send the next round of probes (Decision 12)."
@@ -51,6 +52,8 @@ class Alarm(Enum):
     CHOOSE = "When to choose super nodes (slide 9)."
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
+    IMPROVE = "When to compare oneself with the parent (-03 §6.8)."
+    PROMOTION = "When to give up a promotion that is under way (-03 §6.8)."
     LEAVE = "When to go on with leaving, answered or not (slide 20)."
     CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
 
@@ -84,12 +87,21 @@ class Standing:
         self.observed: Endpoint = NOWHERE
         self.tree_version = 0
         self.started: Instant = 0.0
-        self.rendezvous_point: Endpoint = setup.rendezvous_points[0]
-        self.rendezvous_silent = False
+        self.points = Points(setup.rendezvous_points)
         self.hosts = 0
         self.is_fed = False
         """Whether it ever had a parent: then its forwarder knows what it lacks (slide 17)."""
         self.super_nodes: tuple[HostRecord, ...] = ()
+        self.calm_until: Instant = 0.0
+
+    @property
+    def rendezvous_silent(self) -> bool:
+        """Tell whether no RP answers."""
+        return self.points.all_silent()
+
+    def registrars(self) -> list[Endpoint]:
+        """List the RPs that must hear when this host goes (Decision 21)."""
+        return [point.endpoint for point in self.points.registrars()] if self.host else []
 
     def make(self, cls: type[M], **fields: FieldValue) -> M:
         """Make a message of this host in its session."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from dmmp.messages import JoinNotification, PromotionRequest
 from dmmp.messages.common import HostRecord
 from dmmp.policies.parents import Candidate
+from dmmp.roles.relatives import Child
 from dmmp.types import Endpoint, HostId
 
 NOBODY = HostRecord()
@@ -47,6 +49,66 @@ class Offer:
     candidate: Candidate
     super_node: HostId
     path: tuple[HostId, ...]
+
+
+# The part a host has in a promotion, beside its state (-03 §6.8); one at a time.
+
+
+@dataclass(frozen=True, slots=True)
+class Climbing:
+    """X: has asked its parent P for its place; `below` is P as the child that it is to be.
+
+    `offer` is the place at G, P's parent, once it is taken up.
+    """
+
+    parent: HostId
+    endpoint: Endpoint
+    asked: int
+    agreed: bool = False
+    grandparent: HostRecord | None = None
+    found: Offer | None = None
+    below: Child | None = None
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Yielding:
+    """P: gives its place at G to X; `offer` is its own place below X, once it is taken up.
+
+    `doubted`: the flow stopped meanwhile, so that X may have got the place and died.
+    """
+
+    applicant: HostRecord
+    request: PromotionRequest
+    grandparent: Endpoint
+    agreed: bool = False
+    doubted: bool = False
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanging:
+    """G: takes X for its child in place of P as soon as X confirms."""
+
+    child: HostId
+    endpoint: Endpoint
+    applicant: HostRecord
+    agreed: bool = True
+    offer: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Y: goes from P, which told it to, to X if that has room."""
+
+    told: JoinNotification
+    former: Endpoint
+    asked: int
+    agreed: bool = True
+    offer: Offer | None = None
+
+
+Part = Climbing | Yielding | Exchanging | Following
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from dmmp.alarms import jittered
 from dmmp.events import Claimed, Promoted
 from dmmp.events import Waiting as WaitingReport
 from dmmp.messages import (
+    BreakConfirm,
     BreakRequest,
     ClusterRequest,
     ClusterResponse,
@@ -57,7 +58,7 @@ from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.capacity import by_capacity, mesh_share
 from dmmp.policies.parents import Candidate
 from dmmp.roles.handover import Handover, for_states, ignored
-from dmmp.roles.leaving import LEAVING, LeavingRole
+from dmmp.roles.leaving import LEAVING
 from dmmp.roles.mesh import Peer
 from dmmp.roles.meshing import MeshingRole
 from dmmp.roles.role import Actions
@@ -94,9 +95,10 @@ class SuperNode(MeshingRole):
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered: the source will send a Setup Request (slide 9)."""
-        if self.matched(message, sender) is None:
+        request = self.matched(message, sender)
+        if request is None:
             return
-        yield from self.note_registration(message, sender, now)
+        yield from self.note_registration(message, sender, request, now)
         if message.status == Status.SUCCESS and isinstance(self.state, Registering):
             self.state = Offering()
             yield from self.install(now)
@@ -116,18 +118,33 @@ class SuperNode(MeshingRole):
             SetupResponse, message, status=status, sender=self.record(now)
         )
         yield Send(answer, sender)
+        before = self.mesh.source()
         if known or by_source:
             self.mesh.add(message.sender, sender, now)
         if by_source:
-            yield from self.enter_mesh(message, sender, now)
+            anew = before is not None and before.record.host != message.source
+            yield from self.enter_mesh(message, sender, now, anew)
         elif not known:
             yield from self.ask_about(message.sender, now)
 
-    def enter_mesh(self, message: SetupRequest, sender: Endpoint, now: Instant) -> Actions:
+    def enter_mesh(
+        self, message: SetupRequest, sender: Endpoint, now: Instant, anew: bool = False
+    ) -> Actions:
         """Learn the members the source names; without a place yet, seek one (slide 9)."""
         self.standing.tree_version = message.tree_version
         self.has_claimed = False
         self.mesh.add(message.sender, sender, now)
+        parent = self.parent()
+        if (
+            parent is not None
+            and parent.record.flags & HostFlag.SOURCE
+            and parent.record.host != message.source
+        ):
+            # The source before is gone, be it that this one answers at its address.
+            yield from self.lose_parent("another source", now)
+        elif anew and isinstance(self.state, Asking):
+            # The search began when there was none, and would end in vain.
+            yield from self.seek(self.known_candidates(), now, previous=parent)
         for member in message.members:
             yield from self.meet(member, now)
         if not self.alarms.is_set(Alarm.MESH):
@@ -343,27 +360,28 @@ class SuperNode(MeshingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: LeavingRole.on_rp_silent,
-        PingRpRequest: LeavingRole.on_rp_silent,
-        JoinRequest: LeavingRole.on_join_unanswered,
+        SubscriptionRequest: MeshingRole.on_rp_silent,
+        PingRpRequest: MeshingRole.on_rp_silent,
+        JoinRequest: MeshingRole.on_join_unanswered,
         RefreshRequest: MeshingRole.on_refresh_given_up,
-        ProbeRequest: LeavingRole.on_probe_unanswered,
+        ProbeRequest: MeshingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: LeavingRole.on_retry,
-        Alarm.LOCATE: LeavingRole.on_locate_alarm,
-        Alarm.REGISTER: LeavingRole.on_register_alarm,
-        Alarm.SWEEP: LeavingRole.on_sweep,
-        Alarm.OFFERS_DONE: LeavingRole.on_offers_done,
+        Alarm.RETRY: MeshingRole.on_retry,
+        Alarm.LOCATE: MeshingRole.on_locate_alarm,
+        Alarm.REGISTER: MeshingRole.on_register_alarm,
+        Alarm.SWEEP: MeshingRole.on_sweep,
+        Alarm.OFFERS_DONE: MeshingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
-        Alarm.REFRESH: LeavingRole.on_refresh_alarm,
+        Alarm.REFRESH: MeshingRole.on_refresh_alarm,
         Alarm.ROOM: on_room_alarm,
-        Alarm.RETIRE: LeavingRole.on_retire,
+        Alarm.RETIRE: MeshingRole.on_retire,
         Alarm.ADMIT: on_admit,
         Alarm.MESH: MeshingRole.on_mesh_alarm,
         Alarm.REBUILD: MeshingRole.on_rebuild,
-        Alarm.LEAVE: LeavingRole.on_leave_alarm,
+        Alarm.PROMOTION: MeshingRole.on_promotion_alarm,
+        Alarm.LEAVE: MeshingRole.on_leave_alarm,
     }
 
     _IN_MESH = (Asking, Confirming, Joined, Waiting)
@@ -371,36 +389,38 @@ class SuperNode(MeshingRole):
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): LeavingRole.on_start,
-        (Locating, SubscriptionResponse): LeavingRole.on_subscription,
-        (Asking, JoinResponse): LeavingRole.on_offer,
-        **for_states(_ALIVE, {Stop: LeavingRole.on_stop, Subscribe: LeavingRole.on_subscribe}),
+        (Idle, Start): MeshingRole.on_start,
+        (Locating, SubscriptionResponse): MeshingRole.on_subscription,
+        (Asking, JoinResponse): MeshingRole.on_offer,
+        **for_states(_ALIVE, {Stop: MeshingRole.on_stop, Subscribe: MeshingRole.on_subscribe}),
         **for_states(
             _IN_MESH,
             {
-                Silence: LeavingRole.on_silence,
+                Silence: MeshingRole.on_silence,
                 ClusterRequest: on_cluster_request,
             },
         ),
         **for_states(
             _WITH_ID,
             {
+                SubscriptionResponse: MeshingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
-                ProbeRequest: LeavingRole.on_probe,
-                ProbeResponse: LeavingRole.on_probe_response,
+                ProbeRequest: MeshingRole.on_probe,
+                ProbeResponse: MeshingRole.on_probe_response,
                 RefreshResponse: MeshingRole.on_refresh_answer,
                 SetupResponse: MeshingRole.on_setup_response,
                 StatusReport: MeshingRole.on_mesh_status,
                 StatusResponse: MeshingRole.on_status_response,
-                JoinRequest: LeavingRole.on_join_request,
-                RefreshRequest: LeavingRole.on_refresh,
-                LeaveReport: LeavingRole.on_leave_report,
-                LeaveResponse: LeavingRole.on_leave_response,
-                DataRequest: LeavingRole.on_data_request,
+                JoinRequest: MeshingRole.on_join_request,
+                RefreshRequest: MeshingRole.on_refresh,
+                LeaveReport: MeshingRole.on_leave_report,
+                LeaveResponse: MeshingRole.on_leave_response,
+                DataRequest: MeshingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: LeavingRole.on_promotion_request,
-                BreakRequest: LeavingRole.on_break_request,
-                Unreachable: LeavingRole.on_unreachable,
+                PromotionRequest: MeshingRole.on_promotion_request,
+                BreakRequest: MeshingRole.on_exchange_request,
+                BreakConfirm: MeshingRole.on_break_confirm,
+                Unreachable: MeshingRole.on_unreachable,
             },
         ),
         **LEAVING,

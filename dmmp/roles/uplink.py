@@ -262,7 +262,8 @@ class UplinkRole(ParentRole):
         if isinstance(state, Confirming) and request.to == state.offer.candidate.record.endpoint:
             if parent is None or parent.endpoint != request.to:
                 # Only the answer may have been lost, and then it feeds this host.
-                yield Send(self.standing.make(LeaveReport, reason=LeaveReason.MOVED), request.to)
+                goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
+                yield self.standing.ask(goodbye, request.to, now)
             yield from self.confirmation_failed(now)
         elif parent is not None and request.to == parent.endpoint:
             yield from self.lose_parent("silent", now)
@@ -378,7 +379,7 @@ class UplinkRole(ParentRole):
         message = self.standing.make(LeaveReport, reason=LeaveReason.DECLINED)
         return Send(message, offer.candidate.record.endpoint)
 
-    def give_back(self) -> Actions:
+    def give_back(self, now: Instant) -> Actions:
         """Give back the place being taken up, if any: its owner may have confirmed it already."""
         state = self.state
         if not isinstance(state, Confirming):
@@ -386,7 +387,8 @@ class UplinkRole(ParentRole):
         endpoint = state.offer.candidate.record.endpoint
         self.standing.requests.close_all_to(endpoint, RefreshRequest)
         if state.previous is None or state.previous.endpoint != endpoint:
-            yield Send(self.standing.make(LeaveReport, reason=LeaveReason.MOVED), endpoint)
+            goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
+            yield self.standing.ask(goodbye, endpoint, now)
         for other in state.others:
             yield self.decline(other)
 

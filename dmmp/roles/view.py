@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from dmmp.interest import Interest
 from dmmp.messages.common import HostRecord
-from dmmp.types import NO_HOST, NO_SESSION, HostId, SessionId
+from dmmp.types import NO_HOST, NO_SESSION, Endpoint, HostId, SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class PointView:
+    """One configured RP as a host sees it."""
+
+    endpoint: Endpoint
+    answers: bool
+    registered: bool
+    hosts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +41,6 @@ class View:
     subtree_groups: tuple[Interest, ...] = ()
     tree_version: int = 0
     hosts: int = 0
+    points: tuple[PointView, ...] = ()
     tables: tuple[tuple[str, int], ...] = ()
     """Sizes of the role's tables, for the bounds check and `show`."""

@@ -150,6 +150,15 @@ def view_document(view: View) -> Document:
         "subtree_groups": [interest_document(wanted) for wanted in view.subtree_groups],
         "tree_version": view.tree_version,
         "hosts": view.hosts,
+        "registrations": [
+            {
+                "address": str(point.endpoint),
+                "answers": point.answers,
+                "registered": point.registered,
+                "hosts": point.hosts,
+            }
+            for point in view.points
+        ],
         "tables": dict(view.tables),
     }
 

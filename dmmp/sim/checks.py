@@ -267,6 +267,7 @@ def table_bounds(parameters: Parameters) -> dict[str, int]:
         "applicants": parameters.children,
         "candidates": MAXIMUM_KNOWN,
         "children": parameters.children,
+        "former": parameters.super_nodes_most,
         "groups": parameters.groups,
         "guests": parameters.guests,
         "heirs": parameters.children,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from dmmp.actions import Action
-from dmmp.messages import PingRpRequest, PingRpResponse, StatusReport
+from dmmp.actions import Action, Send
+from dmmp.messages import PingRpRequest, PingRpResponse, ProbeRequest, ProbeResponse, StatusReport
 from dmmp.messages.common import HostFlag, HostRecord
 from dmmp.messages.local import Start
 from dmmp.parameters import Parameters
@@ -72,6 +72,26 @@ def add_super_node(rp: RendezvousPoint, number: int, free: int = 4, now: Instant
         "depth": 1,
     }
     return welcome(ping(rp, number, now, **fields)).host
+
+
+def second_source(
+    rp: RendezvousPoint, number: int, first: HostId, now: Instant = 1.0, host: int = 0
+) -> list[Action]:
+    """Have another source register while the first one, at `at(2)`, answers the RP's probe."""
+    probe = only(ping(rp, number, now, host=host, flags=HostFlag.SOURCE), ProbeRequest)
+    assert probe.to == at(2)
+    return rp.receive(alive(probe, first), at(2), now + 0.1)
+
+
+def alive(probe: Send, host: HostId) -> ProbeResponse:
+    """Make the answer of a host to the RP's probe."""
+    return ProbeResponse(
+        session=SESSION,
+        source=host,
+        sequence=probe.message.sequence,
+        timestamp=0,
+        sender=HostRecord(host=host),
+    )
 
 
 def told(actions: list[Action], number: int = 2) -> list[StatusReport]:

@@ -59,6 +59,7 @@ LIMITS: dict[str, Callable[[], int]] = {
     "groups": lambda: PARAMETERS.groups,
     "mesh": lambda: PARAMETERS.super_nodes_most + 1,
     "candidates": lambda: 1024,
+    "former": lambda: PARAMETERS.super_nodes_most,
     "invited": lambda: PARAMETERS.super_nodes_most,
     "applicants": lambda: PARAMETERS.children,
     "hosts": lambda: SMALL.hosts,

@@ -37,6 +37,7 @@ from tests.roles.rendezvous import (
     add_super_node,
     ping,
     rendezvous_point,
+    second_source,
     sweep,
     told,
     version,
@@ -291,7 +292,7 @@ def test_a_report_is_sent_again_until_the_source_has_noted_it() -> None:
 def test_a_second_source_is_refused() -> None:
     rp = rendezvous_point()
     first = add_source(rp)
-    second = welcome(ping(rp, 3, flags=HostFlag.SOURCE))
+    second = welcome(second_source(rp, 3, first))
     assert second.status == Status.DUPLICATE_SOURCE and not second.host
     # The first is renewed, and still it.
     assert welcome(ping(rp, 2, 4.0, flags=HostFlag.SOURCE)).host == first
@@ -300,7 +301,7 @@ def test_a_second_source_is_refused() -> None:
 def test_claiming_the_sources_id_makes_nobody_the_source() -> None:
     rp = rendezvous_point()
     first = add_source(rp)
-    thief = welcome(ping(rp, 3, host=first, flags=HostFlag.SOURCE))
+    thief = welcome(second_source(rp, 3, first, host=first))
     assert thief.status == Status.DUPLICATE_SOURCE
 
 

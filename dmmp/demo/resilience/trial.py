@@ -166,7 +166,7 @@ def longest_silence_ns(report: Mapping[str, Any], since_ns: int, until_ns: int) 
         for at_ns, gap_ns in report["gaps_ns"]
         if at_ns < until_ns and at_ns + gap_ns > since_ns
     ]
-    return max([*within, until_ns - last_ns, 0])
+    return int(max([*within, until_ns - last_ns, 0]))
 
 
 def outcome_of(
