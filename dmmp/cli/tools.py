@@ -43,19 +43,25 @@ def show(name: str | None, as_json: bool) -> int:
 
 @click.command()
 @click.option("--members", type=click.IntRange(1, 10000), default=200, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, help="Of the run, or the first of many.  [default: 1]")
 @click.option("--window", type=float, help="Seconds in which the members come.")
 @click.option("--loss", type=click.FloatRange(0, 0.9), default=0.0, show_default=True)
 @click.option("--crashes", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--scenario", "file", type=click.Path(dir_okay=False), help="A TOML file instead.")
+@click.option("--random", "draw", flag_value="random", help="Drawn from the seed: all faults.")
+@click.option("--single", "draw", flag_value="single", help="Drawn: one death after another.")
+@click.option("--seeds", type=click.IntRange(1), help="Run so many drawn scenarios, on all cores.")
 @click.option("--wire", is_flag=True, help="Encode and decode every message.")
 @click.option("--tree", is_flag=True, help="Draw the tree.")
 @click.option("--trace", type=click.Path(dir_okay=False, writable=True), help="JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
-def sim(tree: bool, trace: str | None, as_json: bool, **values: Any) -> int:
+def sim(tree: bool, trace: str | None, as_json: bool, seeds: int | None, **values: Any) -> int:
     """Simulate a session in virtual time; exit code 1 if a check fails."""
     from dmmp.sim.report import SimOptions, run
 
     options = SimOptions(**values)
+    if seeds is not None:
+        return _run_seeds(options.draw, options.seed or 1, seeds)
     if trace is None:
         result = run(options)
     else:
@@ -75,6 +81,22 @@ def sim(tree: bool, trace: str | None, as_json: bool, **values: Any) -> int:
     for line in result.failure_lines():
         click.echo(line, err=True)
     return result.exit_code
+
+
+def _run_seeds(draw: str | None, first: int, count: int) -> int:
+    """Run many drawn scenarios: a line for each seed that fails, and a summary."""
+    from dmmp.sim.sweep import judge_all
+
+    if draw is None:
+        raise UsageError("--seeds needs --random or --single")
+    failed = 0
+    for verdict in judge_all(draw, range(first, first + count)):
+        if verdict.failures:
+            failed += 1
+            click.echo(verdict.line())
+    last = first + count - 1
+    click.echo(f"{count} seeds, {first} to {last}: {failed or 'none'} failed")
+    return 1 if failed else 0
 
 
 @click.command()

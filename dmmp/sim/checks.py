@@ -71,7 +71,8 @@ class Bounds:
         probing = 5.0
         return Bounds(
             cycle=2.0,
-            one_sided=parameters.hold_cluster + probing,
+            # A parent looks after its children once in a refresh period.
+            one_sided=parameters.hold_cluster + parameters.refresh_cluster + probing,
             feeding_dead=parameters.hold_mesh + parameters.refresh_cluster + probing,
             leaving=parameters.leave_elect
             + 2 * parameters.leave_move
@@ -127,13 +128,13 @@ class Checks:
         self._check_view(node, node.view(seconds(now_us)), now_us)
 
     def after_delivery(self, node: Node, number: int | None, now_us: int) -> None:
-        """Check one packet that is about to be given to a node's programs; None is no known one."""
+        """Note what is wrong with a packet given to a node's programs; None is no known one."""
         if number is None:
             self.fail("forgery", now_us, node.name, "got a packet that no program sent")
-        elif number in node.heard:
-            self.fail("duplicate", now_us, node.name, f"got packet {number} twice")
         elif not node.wants:
             self.fail("unwanted", now_us, node.name, f"got packet {number} without any interest")
+        else:
+            self.fail("duplicate", now_us, node.name, f"got packet {number} twice")
 
     # Each virtual second, for all nodes.
 
@@ -240,11 +241,11 @@ class Checks:
             for node in self._nodes
             if node.forwarder is not None and node.started_us is not None and node.gone_us is None
         )
-        latest = max((node.gone_us or 0 for node in gone.values()), default=0)
+        latest = max((node.last_gone_us or 0 for node in self._nodes), default=0)
         for node in self._nodes:
             if not node.alive:
                 continue
-            for view in node.views(now):
+            for view in node.all_views(now):
                 for relation, address in _mentions(view):
                     if address in gone and self._is_over(gone[address], now_us):
                         detail = f"still has {gone[address].name} among its {relation}"

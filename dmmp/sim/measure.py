@@ -18,11 +18,12 @@ from dmmp.sim.world import World
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A sample in four numbers."""
+    """A sample in five numbers."""
 
     count: int
     median: float
     p95: float
+    p99: float
     most: float
 
 
@@ -50,6 +51,20 @@ class Measures:
     stretch: Summary
     packets: int
     delivered: int
+    delivery: float
+    """Of the members admitted when a packet was sent, the share that got it in time (`tally`)."""
+    delivery_started: float
+    """The same, counted from the start of each host."""
+    connectivity: float
+    """Share of members that got a packet in each interval of ten seconds."""
+    duplicates: float
+    """Data that came again, at all receivers together, for each packet sent."""
+    control_bytes: float
+    """Bytes of control a host sends in a second of its life; see `Tally.control_per_second`."""
+    silence: Summary
+    """Longest time between two packets at each host with interest, seconds."""
+    probes: Summary
+    """Most Probe Requests in one second, at each super node."""
     violations: int
     """Inputs that hosts reported as not allowed."""
     network: tuple[tuple[str, int], ...]
@@ -63,6 +78,7 @@ def measure(world: World) -> Measures:
     joined = [node for node in alive if views[node].parent is not None]
     rates = {node: _rate(node, world.now_us) for node in world.nodes if node.started_us is not None}
     busiest = max(rates, key=lambda node: (rates[node], node.name), default=None)
+    tally = world.tally
     depths: dict[int, int] = {}
     for view in views.values():
         if view.depth is not None:
@@ -83,7 +99,14 @@ def measure(world: World) -> Measures:
         slots=sum(node.out_degree for node in alive),
         stretch=summary(_stretches(joined, world.network.topology)),
         packets=len(world.packets),
-        delivered=sum(len(node.heard) for node in world.nodes),
+        delivered=sum(node.delivered for node in world.nodes),
+        delivery=round(tally.members.value, 7),
+        delivery_started=round(tally.started.value, 7),
+        connectivity=round(tally.connected.value, 7),
+        duplicates=round(tally.duplicates_per_packet(), 4),
+        control_bytes=round(tally.control_per_second()[1], 1),
+        silence=summary(seconds(n.silence_us) for n in world.nodes if n.last_heard_us is not None),
+        probes=summary(float(node.most_probes) for node in world.nodes if node.most_probes),
         violations=sum(node.violations for node in world.nodes),
         network=tuple(world.network.counts.rows()),
         virtual_seconds=world.now,
@@ -94,12 +117,13 @@ def summary(sample: Iterable[float]) -> Summary:
     """Summarise a sample; all zero if it is empty. Percentiles by the nearest rank."""
     ordered = sorted(sample)
     if not ordered:
-        return Summary(0, 0.0, 0.0, 0.0)
+        return Summary(0, 0.0, 0.0, 0.0, 0.0)
     last = len(ordered) - 1
     return Summary(
         len(ordered),
         round(ordered[last // 2], 6),
         round(ordered[(last * 95 + 99) // 100], 6),
+        round(ordered[(last * 99 + 99) // 100], 6),
         round(ordered[last], 6),
     )
 
@@ -110,7 +134,7 @@ def _since_start(node: Node, at_us: int | None) -> float:
 
 def _rate(node: Node, now_us: int) -> float:
     end = node.gone_us if node.gone_us is not None else now_us
-    life = max(end - (node.started_us or 0), 1)
+    life = max(node.past_us + end - (node.started_us or 0), 1)
     return node.sent * MICROSECONDS / life
 
 

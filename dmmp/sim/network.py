@@ -1,5 +1,7 @@
 """What the network does to a datagram: delay, loss, duplication, reordering, partition.
 
+Troubles that overlap are layers: a datagram endures each that lies on its way.
+
 It decides when copies arrive and keeps the counts; `world` schedules them. It knows places, never
 hosts, roles or messages. Every draw comes from its own seeded generator (§4.6).
 """
@@ -32,7 +34,7 @@ class Conditions:
 
 @dataclass(slots=True)
 class Counts:
-    """Datagrams by fate; `sent_bytes` of data always, of control only when it is encoded."""
+    """Datagrams by fate; `sent_bytes` counts data and control, headers included."""
 
     sent: int = 0
     sent_bytes: int = 0
@@ -51,12 +53,26 @@ class Counts:
 PERFECT = Conditions()
 
 
+class Layer:
+    """Conditions of one place, or of all, for a while; each is an object of its own."""
+
+    __slots__ = ("conditions", "place")
+
+    def __init__(self, conditions: Conditions, place: int | None) -> None:
+        self.conditions = conditions
+        self.place = place
+
+
 class Network:
     """The way between any two places."""
 
     def __init__(self, topology: Topology, rng: Random, conditions: Conditions = PERFECT) -> None:
         self.topology = topology
         self.counts = Counts()
+        conditions = PERFECT if conditions == PERFECT else conditions
+        self.is_plain = conditions is PERFECT
+        """Whether a datagram meets nothing but delay, so that nobody has to ask."""
+        self._layers: list[Layer] = []
         self._rng = rng
         self._conditions = conditions
         self._own: dict[int, Conditions] = {}
@@ -69,23 +85,52 @@ class Network:
             self._conditions = conditions
         else:
             self._own[place] = conditions
+        self._note_change()
+
+    def worsen(self, conditions: Conditions, place: int | None = None) -> Layer:
+        """Add a layer of trouble, everywhere or to what one place sends and gets."""
+        layer = Layer(conditions, place)
+        self._layers.append(layer)
+        self._note_change()
+        return layer
+
+    def ease(self, layer: Layer) -> None:
+        """Take a layer away again, if it is still there."""
+        if layer in self._layers:
+            self._layers.remove(layer)
+        self._note_change()
+
+    def calm(self) -> None:
+        """End every trouble: loss, layers, partition and blocks."""
+        self._conditions = PERFECT
+        self._own = {}
+        self._layers = []
+        self.heal()
+
+    def _note_change(self) -> None:
+        troubles = self._own or self._islands or self._blocked or self._layers
+        self.is_plain = not troubles and self._conditions is PERFECT
 
     def partition(self, *islands: Iterable[int]) -> None:
         """Cut the network into these islands; places in none of them form one more."""
         self._islands = {place: number for number, who in enumerate(islands, 1) for place in who}
+        self._note_change()
 
     def heal(self) -> None:
         """End the partition, and every one-way block."""
         self._islands = {}
         self._blocked = set()
+        self._note_change()
 
     def block(self, sender: int, receiver: int) -> None:
         """Let nothing through from one place to another; the way back is untouched."""
         self._blocked.add((sender, receiver))
+        self._note_change()
 
     def unblock(self, sender: int, receiver: int) -> None:
         """End a one-way block."""
         self._blocked.discard((sender, receiver))
+        self._note_change()
 
     def is_open(self, sender: int, receiver: int) -> bool:
         """Tell whether datagrams get through that way at all."""
@@ -101,17 +146,22 @@ class Network:
             counts.blocked += 1
             return ()
         delay = self.topology.delay_us(sender, receiver)
-        if not self._own:
-            if self._conditions is PERFECT:
-                return (delay,)
-            return self._endure(self._conditions, delay)
+        if self._conditions is PERFECT and not self._own and not self._layers:
+            return (delay,)
         arrivals: tuple[int, ...] = (delay,)
-        for conditions in (
-            self._own.get(sender, self._conditions),
-            self._own.get(receiver, PERFECT),
-        ):
+        for conditions in self._on_the_way(sender, receiver):
             arrivals = tuple(copy for at in arrivals for copy in self._endure(conditions, at))
         return arrivals
+
+    def _on_the_way(self, sender: int, receiver: int) -> list[Conditions]:
+        found = [
+            self._own.get(sender, self._conditions),
+            self._own.get(receiver, PERFECT),
+        ]
+        for layer in self._layers:
+            if layer.place is None or layer.place in (sender, receiver):
+                found.append(layer.conditions)
+        return [conditions for conditions in found if conditions is not PERFECT]
 
     def _endure(self, conditions: Conditions, delay: int) -> tuple[int, ...]:
         draw = self._rng.random

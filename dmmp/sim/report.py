@@ -7,32 +7,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
+from dmmp.errors import UsageError
 from dmmp.roles.view import View
 from dmmp.sim.checks import Failure
+from dmmp.sim.files import read_scenario
 from dmmp.sim.measure import Measures, Summary, measure
 from dmmp.sim.node import Node
 from dmmp.sim.scenario import Scenario
+from dmmp.sim.sweep import DRAWS
 from dmmp.sim.trace import Trace
 from dmmp.sim.world import World
 from dmmp.types import HostId, Instant
 
+LONG = 600.0
+"""Seconds of virtual time from which on a run has no digest unless it is traced."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimOptions:
-    """The options of `dmmp sim`; `window` seconds in which the members come."""
+    """The options of `dmmp sim`; `window` seconds in which the members come.
+
+    A scenario comes from a `file`, from a seed by one of the `draws`, or from the other options.
+    """
 
     members: int = 200
-    seed: int = 1
+    seed: int | None = None
     window: float | None = None
     loss: float = 0.0
     crashes: int = 0
     wire: bool = False
+    file: str | None = None
+    draw: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.draw is not None:
+            raise UsageError(f"--scenario and --{self.draw}: take one of them")
+        plain = _plain_option(self)
+        if (self.file is not None or self.draw is not None) and plain:
+            raise UsageError(f"{plain}: cannot be combined with a scenario; change that")
 
     def scenario(self) -> Scenario:
         """Make the scenario they ask for; by default ten members come each second."""
+        seed = 1 if self.seed is None else self.seed
+        if self.file is not None:
+            return read_scenario(Path(self.file), self.seed)
+        if self.draw is not None:
+            return DRAWS[self.draw](seed)
         window = self.members / 10 if self.window is None else self.window
-        flash = Scenario.flash(self.members, window, self.seed)
+        flash = Scenario.flash(self.members, window, seed)
         crash_settle = 110.0 if self.crashes else flash.settle
         return replace(
             flash,
@@ -42,9 +66,14 @@ class SimOptions:
             packets_per_second=1.0,
         )
 
-    def command(self) -> str:
-        """Return the command that repeats the run."""
-        parts = [f"dmmp sim --members {self.members} --seed {self.seed}"]
+    def command(self, seed: int = 1) -> str:
+        """Return the command that repeats the run; `seed` is that of the scenario."""
+        if self.file is not None:
+            parts = [f"dmmp sim --scenario {self.file} --seed {seed}"]
+        elif self.draw is not None:
+            parts = [f"dmmp sim --{self.draw} --seed {seed}"]
+        else:
+            parts = [f"dmmp sim --members {self.members} --seed {seed}"]
         if self.window is not None:
             parts.append(f"--window {self.window:g}")
         if self.loss:
@@ -56,9 +85,18 @@ class SimOptions:
         return " ".join(parts)
 
 
+def _plain_option(options: SimOptions) -> str:
+    """Name the first option that only makes sense without a scenario, if it was given."""
+    for name in ("members", "window", "loss", "crashes"):
+        default = SimOptions.__dataclass_fields__[name].default
+        if getattr(options, name) != default:
+            return f"--{name}"
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finished run."""
+    """A finished run; long ones have no digest."""
 
     options: SimOptions
     scenario: Scenario
@@ -72,10 +110,15 @@ class Result:
         """Return 0, or 1 if a check failed."""
         return 1 if self.failures else 0
 
+    @property
+    def command(self) -> str:
+        """Return the command that repeats the run."""
+        return self.options.command(self.scenario.seed)
+
     def to_json(self) -> dict[str, object]:
         """Return everything but the world, as JSON's types."""
         return {
-            "command": self.options.command(),
+            "command": self.command,
             "scenario": str(self.scenario),
             "digest": self.digest,
             "failures": [asdict(failure) for failure in self.failures],
@@ -99,6 +142,11 @@ class Result:
             ("slots in use", f"{found.slots_used} of {found.slots}"),
             ("stretch", _shown(found.stretch, "")),
             ("packets", f"{found.packets} sent, {found.delivered} delivered"),
+            ("delivery", _ratios(found)),
+            ("duplicates", f"{found.duplicates:.3f} for each packet, all receivers together"),
+            ("control bytes", f"{found.control_bytes:.1f}/s a host, sent, at hosts"),
+            ("longest silence", _shown(found.silence, "s")),
+            ("probes at super nodes", _shown(found.probes, "/s")),
             ("violations", str(found.violations)),
             ("network", ", ".join(f"{name} {count}" for name, count in found.network if count)),
             ("virtual time", f"{found.virtual_seconds:.1f} s"),
@@ -113,16 +161,21 @@ class Result:
         """Say what failed and how to repeat it; nothing if all is well."""
         if not self.failures:
             return []
-        again = ["again with:", f"  {self.options.command()}", "in a test:", f"  {self.scenario}"]
+        again = ["again with:", f"  {self.command}", "in a test:", f"  {self.scenario}"]
         return [str(failure) for failure in self.failures] + again
 
 
 def run(options: SimOptions, write_trace: Callable[[str], None] | None = None) -> Result:
     """Run a simulation; `write_trace` gets one JSON line for each thing that happens."""
     scenario = options.scenario()
-    trace = Trace(write_trace)
+    # A long run's digest is read by nobody and costs a tenth.
+    trace = Trace(write_trace, is_kept=write_trace is not None or scenario.end < LONG)
     world = scenario.play(wire=options.wire, trace=trace)
-    return Result(options, scenario, measure(world), tuple(world.failures), trace.digest(), world)
+    return Result(options, scenario, measure(world), tuple(world.failures), _digest(trace), world)
+
+
+def _digest(trace: Trace) -> str:
+    return trace.digest() if trace.is_kept else "-"
 
 
 def tree_lines(nodes: Sequence[Node], now: Instant) -> list[str]:
@@ -169,10 +222,18 @@ def _line(node: Node, view: View) -> str:
     return f"{node.name}{',' if role else ''}{role} {depth}, {used}"
 
 
+def _ratios(found: Measures) -> str:
+    return (
+        f"{found.delivery:.6f} of members, {found.delivery_started:.6f} counted from their start, "
+        f"connectivity {found.connectivity:.6f}"
+    )
+
+
 def _shown(found: Summary, unit: str) -> str:
     if not found.count:
         return "-"
     unit = f" {unit}" if unit == "s" else unit
     return (
-        f"median {found.median:.3g}{unit}, 95 % {found.p95:.3g}{unit}, most {found.most:.3g}{unit}"
+        f"median {found.median:.3g}{unit}, 95 % {found.p95:.3g}{unit}, "
+        f"99 % {found.p99:.3g}{unit}, most {found.most:.3g}{unit}"
     )

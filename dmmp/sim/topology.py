@@ -6,6 +6,7 @@ out in the order of asking. Nothing here loses or reorders; that is `network`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isqrt
 from random import Random
 from typing import Protocol
@@ -13,6 +14,7 @@ from typing import Protocol
 import networkx
 
 from dmmp.errors import UsageError
+from dmmp.sim.inet import Inet
 
 
 class Topology(Protocol):
@@ -119,12 +121,18 @@ class TransitStub:
         return self._between[stub][stub_other] + access + access_other
 
 
+TOPOLOGIES: dict[str, Callable[[Random], Topology]] = {
+    "uniform": lambda rng: Uniform(),
+    "plane": Plane,
+    "transit-stub": TransitStub,
+    "inet3000": Inet,
+}
+"""Makers by name."""
+
+
 def topology(name: str, rng: Random) -> Topology:
-    """Make the topology of this name: `uniform`, `plane` or `transit-stub`."""
-    if name == "uniform":
-        return Uniform()
-    if name == "plane":
-        return Plane(rng)
-    if name == "transit-stub":
-        return TransitStub(rng)
-    raise UsageError(f"no topology is called {name!r}: take uniform, plane or transit-stub")
+    """Make the topology of this name, one of `TOPOLOGIES`."""
+    make = TOPOLOGIES.get(name)
+    if make is None:
+        raise UsageError(f"no topology is called {name!r}: take {', '.join(TOPOLOGIES)}")
+    return make(rng)

@@ -30,9 +30,13 @@ _FLUSH_BYTES = 1 << 16
 
 
 class Trace:
-    """Collects the digest; `write`, if given, gets one JSON line for each thing that happens."""
+    """Collects the digest; `write`, if given, gets one JSON line for each thing that happens.
 
-    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+    Long runs whose digest nobody reads leave it out: `is_kept` false.
+    """
+
+    def __init__(self, write: Callable[[str], None] | None = None, is_kept: bool = True) -> None:
+        self.is_kept = is_kept
         self._write = write
         self._hash = hashlib.sha256()
         self._pending = bytearray()

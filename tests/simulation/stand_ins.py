@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address
 
 from dmmp.actions import Action, Branch, ForwardingEntry, Install
 from dmmp.forwarding.forwarder import Forwarder
@@ -17,11 +16,12 @@ from dmmp.messages.local import Start
 from dmmp.parameters import Parameters
 from dmmp.roles.role import Input
 from dmmp.roles.view import View
+from dmmp.sim.addresses import first_endpoint
 from dmmp.sim.checks import Bounds
 from dmmp.sim.node import Forwards, Node
 from dmmp.sim.topology import Uniform
-from dmmp.sim.world import FIRST_ADDRESS, GROUP, World
-from dmmp.types import DEFAULT_PORT, Endpoint, HostId, Instant, SessionId
+from dmmp.sim.world import GROUP, World
+from dmmp.types import Endpoint, HostId, Instant, SessionId
 
 SESSION = SessionId(1)
 
@@ -71,7 +71,7 @@ def world(seconds_of_bounds: float | None = None) -> World:
 
 def endpoint(place: int) -> Endpoint:
     """Return the endpoint that the world gives to this place."""
-    return Endpoint(IPv4Address(FIRST_ADDRESS + place), DEFAULT_PORT)
+    return first_endpoint(place)
 
 
 def entry(

@@ -60,7 +60,7 @@ def test_a_sound_world_fails_no_check() -> None:
     made.run_until(10.0)
     made.finish(range(3), strict=True)
     assert made.failures == []
-    assert member.heard == {0, 1, 2}
+    assert set(member.heard) == {0, 1, 2}
     assert member.heard_us is not None and member.admitted_us == 0
 
 
@@ -311,7 +311,7 @@ def test_heard_in_part(strict: bool) -> None:
     made.at(4.9, lambda: made.network.block(source.place, member.place))
     made.at(5.1, made.network.heal)
     made.run_until(5.2)
-    assert set(range(2)) - member.heard == {1}
+    assert set(range(2)) - set(member.heard) == {1}
     made.checks.heard(made.now_us, made.packets, range(2), strict)
     assert failed(made) == (["heard"] if strict else [])
 
@@ -430,5 +430,5 @@ def test_the_earlier_alarm_of_the_two_rings() -> None:
     host.alarm = (0.75, "TEST")
     start(made).run_until(1.0)
     assert host.inputs[-1] == Silence(0.125)
-    assert rung == [0.25, 0.75]
+    assert rung == [0.75]
     assert failed(made) == []

@@ -118,11 +118,11 @@ def test_measures_of_a_known_world() -> None:
     assert (found.hosts, found.joined, found.departed) == (3, 2, 0)
     assert found.depths == ((0, 1), (1, 1), (2, 1))
     assert (found.slots_used, found.slots) == (1, 12)
-    assert found.stretch == Summary(2, 1.0, 2.0, 2.0)
+    assert found.stretch == Summary(2, 1.0, 2.0, 2.0, 2.0)
 
 
 def test_summaries() -> None:
     """Nearest rank, and all zero for nothing."""
-    assert summary([]) == Summary(0, 0.0, 0.0, 0.0)
-    assert summary([3.0]) == Summary(1, 3.0, 3.0, 3.0)
-    assert summary(range(1, 101)) == Summary(100, 50, 96, 100)
+    assert summary([]) == Summary(0, 0.0, 0.0, 0.0, 0.0)
+    assert summary([3.0]) == Summary(1, 3.0, 3.0, 3.0, 3.0)
+    assert summary(range(1, 101)) == Summary(100, 50, 96, 100, 100)

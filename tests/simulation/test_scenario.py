@@ -115,7 +115,7 @@ def test_bytes_on_the_wire_change_nothing(seed: int) -> None:
     plain, wire = scenario.play(), scenario.play(wire=True)
     assert plain.trace.digest() == wire.trace.digest()
     assert wire.undecodable == 0
-    assert wire.network.counts.sent_bytes > plain.network.counts.sent_bytes
+    assert wire.network.counts == plain.network.counts
 
 
 @pytest.mark.parametrize("seed", PINNED)
@@ -127,10 +127,14 @@ def test_a_scenario_prints_itself(seed: int) -> None:
 
 
 def test_from_seed_draws_every_knob() -> None:
-    """Over some seeds each field takes more than one value; otherwise it is not tested."""
+    """Over some seeds each of the first fields takes more than one value: else it is not tested.
+
+    Faults are drawn by `drawing`; that every kind of them is, is tested there.
+    """
     drawn = [Scenario.from_seed(seed) for seed in range(1, 200)]
     fixed = {"out_degrees"}
-    for name in Scenario.__slots__:
+    names = Scenario.__slots__[: Scenario.__slots__.index("rendezvous_points")]
+    for name in names:
         values = {getattr(scenario, name) for scenario in drawn}
         assert (len(values) == 1) is (name in fixed), name
 
