@@ -187,7 +187,8 @@ def test_a_million_hostile_bursts_raise_nothing_and_nothing_grows() -> None:
     before = resident_bytes()
     # All are kept until the end, so that what they hold counts.
     forwarders = [attack(seed, 237_500) for seed in range(3, 7)]
-    assert resident_bytes() - before < len(forwarders) << 20
+    # Each holds its bounded tables; nine bytes for each burst would be more than this.
+    assert resident_bytes() - before < len(forwarders) << 21
 
 
 @given(st.binary(max_size=200), st.integers(-5, 250), st.sampled_from(SENDERS))
