@@ -106,6 +106,7 @@ class Phase(IntEnum):
 
     BUILDING = 0
     RUNNING = 1
+    CROWDED = 2
 
 
 class ErrorCode(IntEnum):

@@ -133,10 +133,12 @@ class ParentRole(RegisteredRole):
         if mesh:
             targets = sorted(targets, key=lambda child: self.rng.random())[:width]
         passed = replace(message, source=self.standing.host, applicant=applicant, passes=passes - 1)
+        if targets and not mesh:
+            # One place fewer to promise until the next refresh says what is left; whose it is that
+            # the applicant takes is not known, and it takes but one.
+            child = targets[self.rng.randrange(len(targets))]
+            child.record = replace(child.record, free_slots=child.record.free_slots - 1)
         for child in targets:
-            # One place fewer to promise until the child's next refresh says what is left.
-            if not mesh:
-                child.record = replace(child.record, free_slots=child.record.free_slots - 1)
             yield Send(passed, child.endpoint)
 
     def on_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:

@@ -33,11 +33,18 @@ from dmmp.messages import (
     SubscriptionRequest,
     SubscriptionResponse,
 )
-from dmmp.messages.common import HostFlag, HostRecord, HostState, Phase, Status
+from dmmp.messages.common import (
+    NOT_JOINED_DEPTH,
+    HostFlag,
+    HostRecord,
+    HostState,
+    Phase,
+    Status,
+)
 from dmmp.messages.local import Start, Stop, Unreachable
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
-from dmmp.policies.candidates import choose_candidates
+from dmmp.policies.candidates import choose_candidates, how_many
 from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
@@ -271,7 +278,7 @@ class RendezvousPoint(Role):
             session.tree_version = newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SOURCE:
             session.source = record.host
-        if record.flags & HostFlag.SUPER_NODE and record.depth != 255:
+        if record.flags & HostFlag.SUPER_NODE and record.depth != NOT_JOINED_DEPTH:
             session.note_super_node(record.host, self.parameters.super_nodes_most)
             if session.building_until is None:
                 session.building_until = now + self.parameters.build_window
@@ -287,19 +294,25 @@ class RendezvousPoint(Role):
         now: Instant,
     ) -> Message:
         building = session.building_until is None or now < session.building_until
+        phase = Phase.BUILDING if building else Phase.RUNNING
+        most, crowded = self.parameters.candidates, False
+        if message.host.depth == NOT_JOINED_DEPTH and not message.host.flags:
+            rate = session.arrivals.note(now)
+            most, crowded = how_many(len(session.super_nodes), rate, self.parameters)
         candidates = choose_candidates(
             sender,
             [session.hosts[h].record for h in session.super_nodes if h != host],
             message.refused,
-            self.parameters.candidates,
+            most,
             self.rng,
+            crowded,
         )
         return _answer(
             PingRpResponse,
             message,
             source=session.me,
             tree_version=session.tree_version,
-            phase=Phase.BUILDING if building else Phase.RUNNING,
+            phase=Phase.CROWDED if crowded else phase,
             host=host,
             observed=sender,
             hosts=len(session.hosts),

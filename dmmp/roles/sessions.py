@@ -25,6 +25,24 @@ class Registration:
 
 
 @dataclass(slots=True)
+class Arrivals:
+    """How many hosts seek a place: those of this second and of the one before."""
+
+    begun: Instant = 0.0
+    now: int = 0
+    before: int = 0
+
+    def note(self, now: Instant) -> float:
+        """Count one more; return how many there are in a second."""
+        passed = now - self.begun
+        if passed >= 1.0:
+            self.before = self.now if passed < 2.0 else 0
+            self.begun, self.now, passed = now, 0, 0.0
+        self.now += 1
+        return (self.now + self.before) / (1.0 + passed) if self.before else float(self.now)
+
+
+@dataclass(slots=True)
 class Session:
     """One session: its hosts, its source, its super nodes, its tree version."""
 
@@ -42,6 +60,7 @@ class Session:
     source: HostId = NO_HOST
     tree_version: int = 0
     building_until: Instant | None = None
+    arrivals: Arrivals = field(default_factory=Arrivals)
     claim: tuple[PingRpRequest, Endpoint] | None = None
     """A second source, which waits for news of the first."""
 

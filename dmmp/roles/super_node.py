@@ -283,9 +283,9 @@ class SuperNode(MeshingRole):
 
     def on_room_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Tell the RP, which names this super node to newcomers, that room came or went."""
-        has_room = self.depth() is not None and self.free_below(now) > 0
-        if isinstance(self.state, Joined) and has_room != self.announced.has_room:
-            self.announced.has_room = has_room
+        room = self.room(now)
+        if isinstance(self.state, Joined) and self.is_news(room):
+            self.announced.room = room
             yield from self.register(now)
 
     # Describing itself.

@@ -61,7 +61,7 @@ class Announced:
     records: dict[IpAddress, Interest] = field(default_factory=dict)
     waiting_for: int | None = None
     dirty: bool = False
-    has_room: bool = False
+    room: int = 0
 
 
 class UplinkRole(ParentRole):
@@ -78,7 +78,7 @@ class UplinkRole(ParentRole):
     def refresh(self, now: Instant, interest: Sequence[Interest]) -> RefreshRequest:
         """Make the Refresh Request that goes to the parent (slide 18)."""
         record = self.record(now)
-        self.announced.has_room = record.free_slots > 0
+        self.announced.room = record.free_slots
         if self.standing.is_fed:
             # Its forwarder asks for just what it lacks: nothing needs to be sent on spec.
             record = replace(record, flags=record.flags | HostFlag.FED)
@@ -148,19 +148,27 @@ class UplinkRole(ParentRole):
         yield send
 
     def on_room_changed(self, now: Instant) -> Actions:
-        """Tell the parent soon when the first free place below comes or the last one goes."""
-        has_room = self.depth() is not None and self.free_below(now) > 0
-        if has_room != self.announced.has_room and not self.alarms.is_set(Alarm.ROOM):
+        """Tell the parent soon when twice or half as many places are free below, or none."""
+        if self.is_news(self.room(now)) and not self.alarms.is_set(Alarm.ROOM):
             self.alarms.set(Alarm.ROOM, now + self.parameters.room_wait)
         yield from ()
+
+    def room(self, now: Instant) -> int:
+        """Count the free places below, none while this host has none itself."""
+        return self.free_below(now) if self.depth() is not None else 0
+
+    def is_news(self, room: int) -> bool:
+        """Tell whether so many free places are worth a message (Decision 44)."""
+        return room != self.announced.room and not (
+            self.announced.room < 2 * room and room < 2 * self.announced.room
+        )
 
     def on_room_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Tell the parent that there is room below, or none any more (Decision 14)."""
         parent = self.parent()
-        has_room = self.depth() is not None and self.free_below(now) > 0
         if parent is None or isinstance(self.state, Confirming):
             return
-        if has_room != self.announced.has_room:
+        if self.is_news(self.room(now)):
             yield self.standing.ask(self.refresh(now, ()), parent.endpoint, now)
 
     def on_refresh_response(
