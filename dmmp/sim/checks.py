@@ -71,8 +71,8 @@ class Bounds:
         probing = 5.0
         return Bounds(
             cycle=2.0,
-            # A parent looks after its children once in a refresh period.
-            one_sided=parameters.hold_cluster + parameters.refresh_cluster + probing,
+            # A child of the mesh that went unheard is kept so long.
+            one_sided=parameters.hold_mesh + parameters.refresh_cluster + probing,
             feeding_dead=parameters.hold_mesh + parameters.refresh_cluster + probing,
             leaving=parameters.leave_elect
             + 2 * parameters.leave_move

@@ -46,8 +46,7 @@ MOST_SPINS = 1_000
 SHORTEST_PAYLOAD = 8
 """Bytes of the number that each simulated packet carries; more is filled up."""
 
-_DATA = b"\x00\x00"
-_DATA_PLANE = (_DATA, b"\x00\x01")
+_DATA, _HEARTBEAT = b"\x00\x00", b"\x00\x01"
 _OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
 
 Arrival = tuple[Node, Node, Endpoint, Payload]
@@ -238,6 +237,10 @@ class World:
         self._carry_out(node, outcome)
         self._arm_forwarder(node, node.forwarder)
 
+    def inject(self, node: Node, origin: Endpoint, data: bytes) -> None:
+        """Let a datagram from anywhere reach a node."""
+        self._schedule.push(self.now_us, (node, node, origin, data))
+
     # The loop.
 
     def run_until(self, instant: Instant) -> None:
@@ -297,7 +300,7 @@ class World:
         node.received += 1
         now = (self.now_us + node.ahead_us) / MICROSECONDS
         if not isinstance(payload, Message):
-            if len(payload) >= HEADER_BYTES and payload[_OPTION] in _DATA_PLANE:
+            if len(payload) >= HEADER_BYTES and payload[_OPTION] in (_DATA, _HEARTBEAT):
                 forwarder = node.forwarder
                 if forwarder is not None:
                     burst = Burst(payload, len(payload), origin)
