@@ -17,7 +17,6 @@ def test_a_mutant_is_caught(mutant: Mutant) -> None:
     for seed in range(1, mutant.seeds + 1):
         found[seed] = {failure.check for failure in failures(mutant, seed)}
         if found[seed] & set(mutant.caught_by):
-            print(f"{mutant.name}: caught by {sorted(found[seed])} with seed {seed}")
             return
     pytest.fail(f"{mutant.name}: not caught with seeds 1 to {mutant.seeds}, only {found}")
 
