@@ -41,6 +41,7 @@ class Parameters:
     pass_width: int = 3  # slide 16: children it is passed to, most spare out-degree first
     retry_bootstrap: float = 0.4  # -03 §6.1: nothing found, ask the RP again
     retry_bootstrap_most: float = 10.0  # -03 §6.1: the longest pause between two tries
+    retry_orphan_most: float = 2.0  # slide 22: and of a host whose programs heard the flow
     offer_after: int = 3  # slide 16: rounds without a place before offering oneself
     leave_wait: float = 0.8  # slide 20: a leaving host waits so long for the last answers
     leave_elect: float = 2.0  # slide 21: and a super node so long for its successor
@@ -98,8 +99,9 @@ class Parameters:
     reorder_wait: float = 0.01  # Decision 18: a gap may be packets that overtook each other
     repair_first: float = 0.1  # Decision 18: wait for an answer while no round trip is known
     repair_least: float = 0.03  # Decision 18: least wait for an answer
+    repair_alone: float = 0.4  # Decision 18: so long nobody but upstream is asked
     repair_most: float = 0.5  # Decision 18: longest wait, after doubling
-    repair_stretches: int = 256  # Decision 18: gaps of a channel that are asked for
+    repair_stretches: int = 64  # Decision 18: gaps of a channel that are asked for
     repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
     repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
     repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets
@@ -113,8 +115,9 @@ class Parameters:
     heartbeat_idle: float = 5.0  # Decision 4: of one that idles
     channel_idle: float = 60.0  # Decision 8: an idle channel's number is given up
     channels: int = 1024  # Decision 8: channels an origin has, and a forwarder knows
-    unknown_hold: float = 0.5  # Decision 8: data ahead of its announcement waits so long
-    unknown_bytes: int = 1 << 20  # Decision 8: and so much
+    unknown_hold: float = 2.0  # Decision 8: data ahead of its announcement waits so long
+    unknown_again: float = 0.1  # Decision 8: and the announcement is asked for so often
+    unknown_bytes: int = 4 << 20  # Decision 8: it waits up to so much
 
     def __post_init__(self) -> None:
         for refresh, hold in (

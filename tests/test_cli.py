@@ -17,7 +17,14 @@ import pytest
 
 from dmmp import __version__
 from dmmp.cli import tools
-from dmmp.cli.options import OUT_DEGREE_LIMIT, out_degree, parse_rate
+from dmmp.cli.nodes import member
+from dmmp.cli.options import (
+    OUT_DEGREE_LIMIT,
+    out_degree,
+    parse_delay,
+    parse_probability,
+    parse_rate,
+)
 from dmmp.errors import UsageError
 from dmmp.messages import ProbeRequest, encode
 from dmmp.runtime.control import DIRECTORY_VARIABLE
@@ -394,3 +401,19 @@ def test_the_out_degree_follows_the_rates_unless_given() -> None:
     assert out_degree("7M", "8M", None) == 0
     assert out_degree("1T", "1k", None) == OUT_DEGREE_LIMIT
     assert out_degree("100M", "8M", 3) == 3
+
+
+def test_a_delay_is_seconds_and_off_unless_asked_for() -> None:
+    assert parse_delay("--ordered", None) is None
+    assert [parse_delay("--ordered", text) for text in ("0.5", "1e-3", "10")] == [0.5, 0.001, 10]
+    for text in ("0", "10.1", "", "1s"):
+        with pytest.raises(UsageError, match="--ordered"):
+            parse_delay("--ordered", text)
+
+
+def test_a_probability_has_a_usual_value_and_is_none_unless_asked_for() -> None:
+    assert parse_probability("--randomized", None) == 0
+    where = ["--rp", "127.0.0.1", "--session", "demo"]
+    for arguments, meant in ((["--randomized"], 0.01), (["--randomized", "0.2"], 0.2)):
+        given = member.make_context("member", [*where, *arguments]).params["randomized"]
+        assert parse_probability("--randomized", given) == meant

@@ -34,6 +34,7 @@ UPLINK: Final = "eth0"
 ROUTER: Final = "router"
 OUR_NAMES: Final = re.compile(r"dmmp-(\d+)-(\d+)-")
 LOSS_STEPS: Final = 10_000
+MOST_SEGMENTS: Final = 65_535
 LARGE_BYTES: Final = 1000
 DROPPED: Final = re.compile(r"counter packets (\d+)")
 RATE_BURST_BYTES: Final = 32_000
@@ -286,13 +287,13 @@ class Internet:
         large, small = map(int, DROPPED.findall(shown.stdout) or (0, 0))
         return large + small, large
 
-    def segment(self) -> None:
-        """Have every host cut what its programs send into single packets before the link.
+    def segment(self, single: bool = True) -> None:
+        """Have every host cut what its programs send into single packets before the link, or not.
 
-        Otherwise a super-packet of many datagrams (GSO) would be lost or passed as one.
+        Otherwise a super-packet of many datagrams (GSO) is lost or passed as one.
         """
         for host in self:
-            host.ip(f"link set {UPLINK} gso_max_segs 1")
+            host.ip(f"link set {UPLINK} gso_max_segs {1 if single else MOST_SEGMENTS}")
 
     def block(self, one: str, other: str) -> None:
         """Drop everything between two hosts, both ways."""

@@ -42,9 +42,9 @@ class Ages:
         if len(self._ages) > MOST_AGES:
             del self._ages[next(iter(self._ages))]
 
-    def age(self, host: Endpoint) -> float:
+    def age(self, host: Endpoint) -> float | None:
         """Return the age; a request for what is younger was sent before that could arrive."""
-        return self._ages.get(host, UNKNOWN_AGE)
+        return self._ages.get(host)
 
 
 class Answering(Relay):
@@ -123,7 +123,7 @@ class Answering(Relay):
         """
         length = 8 * len(action.bitmap)
         bits = int.from_bytes(action.bitmap, "big")
-        least = now - self._ages.age(action.to)
+        least = now - self._age(channel, action.to)
         for first, count, at in channel.gaps.repaired:
             offset = signed(first - action.base)
             if at < least or not -count < offset < length:
@@ -132,6 +132,15 @@ class Answering(Relay):
             shift = length - offset - count
             bits &= ~(marks << shift if shift >= 0 else marks >> -shift)
         return bits.to_bytes(len(action.bitmap), "big")
+
+    def _age(self, channel: Announced, to: Endpoint) -> float:
+        """Return how old a packet is when a branch asks for it; unknown, as here of upstream."""
+        age = self._ages.age(to)
+        if age is not None:
+            return age
+        active = self._table.resolve(channel.key[0])
+        upstream = active.entry.upstream[:1] if active is not None else ()
+        return max([UNKNOWN_AGE, *(self._round_trips.usual(one) or 0.0 for one in upstream)])
 
     def _lack(
         self,

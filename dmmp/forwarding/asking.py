@@ -16,6 +16,7 @@ from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.ordered import Room
+from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
@@ -23,6 +24,9 @@ from dmmp.messages import encode
 from dmmp.messages.data import DataRequest
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, HostId, Instant, SessionId
+
+BACKOFF = 1.5
+"""Each wait for an answer is so many times the one before: eight tries in the time of the cache."""
 
 _PATIENCE_ROUND_TRIPS = 3
 """Round trips in an entry's `patience` (Decision 11)."""
@@ -69,14 +73,14 @@ class Asking:
         passed = channel.window.passed
         if channel.wanted:
             for first, count in passed:
-                channel.gaps.note(first, count, now, self._parameters.reorder_wait, revealed_by)
+                channel.gaps.note(first, count, now, channel.gaps.wait(now), revealed_by)
             self._arm_repair(channel)
         passed.clear()
 
     def _note_tail(self, channel: Announced, now: Instant) -> None:
         """Look again a moment after a heartbeat that told of more than has come."""
         if channel.tail_due is None and channel.wanted and channel.tail:
-            channel.tail_due = now + self._parameters.reorder_wait
+            channel.tail_due = now + channel.gaps.wait(now)
             self._arm_repair(channel)
 
     def _repair(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
@@ -93,7 +97,8 @@ class Asking:
         entry = active.entry
         by_target: dict[Endpoint, list[Stretch]] = {}
         for stretch in channel.gaps.due(now):
-            target = target_of(stretch.tries, entry.upstream, entry.repairers)
+            is_old = now - stretch.born >= self._parameters.repair_alone
+            target = target_of(stretch.tries, is_old, entry.upstream, entry.repairers)
             if stretch.revealed_by in entry.repairers and not stretch.tries:
                 target = stretch.revealed_by
             if target is None:
@@ -119,19 +124,21 @@ class Asking:
         missed = False
         room = self._parameters.repair_numbers
         chosen: list[Stretch] = []
-        for stretch in stretches:
-            room -= stretch.count
+        # What was never asked for comes first, or one long gap would hide the next.
+        for stretch in sorted(stretches, key=lambda stretch: stretch.tries):
+            room -= channel.gaps.missing(stretch).bit_count()
             if room < 0 and chosen:
                 stretch.due = now + wait
                 continue
             missed = missed or (stretch.tries > 0 and stretch.target == target)
             chosen.append(stretch)
-            stretch.due = now + min(self._parameters.repair_most, wait * (1 << stretch.tries))
+            stretch.due = now + min(self._parameters.repair_most, wait * BACKOFF**stretch.tries)
             stretch.tries += 1
             stretch.target, stretch.asked_at = target, now
         if missed:
             self._round_trips.missed(target)
-        for wanted in channel.gaps.wanted(chosen):
+        in_order = [stretch for stretch in stretches if stretch in chosen]
+        for wanted in channel.gaps.wanted(in_order):
             self._request(outcome, channel.key, entry, wanted, target)
 
     def _wait(self, entry: ForwardingEntry, target: Endpoint) -> float:
@@ -174,6 +181,13 @@ class Asking:
         )
         outcome.transmits.append(Transmit(request, len(request), to))
         self.counters.requests += 1
+
+    def _watch(self, pace: Pace) -> None:
+        """Look for silence when it would be remarkable, as things stand now."""
+        at = pace.silent_at()
+        if at is not None:
+            pace.alarm_at = at
+            self._alarms.set(Alarm.SILENCE, at, pace)
 
     def _arm_repair(self, channel: Announced) -> None:
         due = channel.gaps.next_due()

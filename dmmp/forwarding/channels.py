@@ -175,6 +175,11 @@ class Announced(Channel):
         """Tell whether any branch or program wants the channel."""
         return self.delivers or bool(self.wanting)
 
+    def take_beginning(self) -> None:
+        """Know where the numbers begin if nothing has been sent yet: the first may be lost, too."""
+        if self.wanted and not self._counts:
+            self.window.begin_after(self._announced)
+
     def take_tail(self) -> None:
         """Count the end that did not come as a gap."""
         self.tail_due = None

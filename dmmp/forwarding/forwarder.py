@@ -36,6 +36,7 @@ class Forwarder(Answering):
             former = self._table.resolve(origin_key(entry.session, entry.origin))
             self._greet(outcome, self._table.install(entry, now))
             if former is not None and former.entry.upstream[:1] != entry.upstream[:1]:
+                self._watch(former.pace)
                 self._switch(outcome, entry, now)
         elif isinstance(action, Withdraw):
             self._greet(outcome, self._table.withdraw(action.session, action.origin))
@@ -229,11 +230,9 @@ class Forwarder(Answering):
             pace.tell()
             told.append(Silent(pace.last))
             at = pace.silent_at()
-        # Data sets the alarm anew, unless it is nearer than what data would ask for.
+        # After a word of silence the next may be far off: then data sets the alarm anew.
         pace.watched = not told and at is not None
-        if at is not None:
-            pace.alarm_at = at
-            self._alarms.set(Alarm.SILENCE, at, pace)
+        self._watch(pace)
         return told
 
     def _sweep(self, now: Instant) -> None:

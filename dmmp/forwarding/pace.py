@@ -28,6 +28,7 @@ TOLD_SECONDS = 15.0
 """So long is silence told of: until then the hold times tell whether upstream is there."""
 
 _SPAN = 1.0
+_FADING = 0.75
 _NEVER = float("-inf")
 
 
@@ -80,7 +81,7 @@ class Pace:
             self._note_gap(gap, now)
         if now - self._begun >= _SPAN:
             self._earlier_begun, self._earlier_count = self._begun, self._count
-            self._earlier_longest = max(self._longest, self._earlier_longest / 2)
+            self._earlier_longest = max(self._longest, _FADING * self._earlier_longest)
             self._begun, self._count, self._longest = now, 0, 0.0
         self._count += packets
         self.last = now

@@ -123,6 +123,8 @@ class Relay(Passing):
             self.counters.drop("duplicate", duplicates)
         if old:
             self.counters.drop("old", old)
+        if not fresh:
+            return
         repairs = bool(channel.gaps.stretches)
         for begin, end in consecutive(fresh, numbers):
             first, count = numbers[begin], end - begin
@@ -173,7 +175,7 @@ class Relay(Passing):
         if channel.gaps.asked(number) or channel.wants.is_fetched(number):
             return True
         window = channel.window
-        if self._rng is None or not window.settled:
+        if self._rng is None or not (window.begun and window.settled):
             return False
         # By lot somebody may send what is not here yet; it shows what else is missing.
         return window.is_missing(number) or 0 < signed(number - window.highest) <= MAXIMUM_NUMBERS
@@ -283,8 +285,11 @@ class Relay(Passing):
         if channel is None:
             self.counters.drop("channels_full")
             return
+        channel.take_beginning()
         if channel.complete:
             active.pace.rest(now)
+        if not active.pace.watched:
+            self._watch(active.pace)
         self.counters.heartbeats_received += 1
         for to in channel.wanting:
             if to != sender:
@@ -328,8 +333,10 @@ class Relay(Passing):
         is_first = self._unknown.until(key) is None
         if not self._unknown.hold(key, run, sender, now):
             self.counters.drop("unknown_channel", run.packets)
-        elif is_first:
+            return
+        if is_first:
             self._alarms.set(Alarm.UNKNOWN, now + self._parameters.unknown_hold, key)
+        if self._unknown.asks(key, now):
             # One bit that is not set: the announcement is enough, the data is here.
             self._request(outcome, key, active.entry, Wanted(run.first, b"\0"), sender)
 

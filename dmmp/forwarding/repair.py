@@ -21,11 +21,17 @@ MAXIMUM_NUMBERS = 8 * MAXIMUM_BITMAP_BYTES
 REPAIRED_KEPT = 64
 """Stretches of repaired packets that are remembered, for whoever asks for what is on its way."""
 
-FIRST_TRIES = 2
-"""So often upstream is asked before others are: a request or its answer may be lost too."""
+LATENESS = 1.5
+"""So many times as long as a packet was late is waited for the next."""
 
-_WEIGHT, _DEVIATION_WEIGHT = 0.125, 0.25
-_DEVIATIONS = 4
+LATENESS_KEPT = 5.0
+"""Seconds that a packet's lateness is remembered."""
+
+LONGEST_WAIT = 5
+"""So many times the least wait for reordering is the longest."""
+
+_UP, _DOWN, _MARGIN = 1.3, 1.1, 1.5
+_MISSES, _MISSES_MOST = 2, 12
 _TARGETS_MEASURED = 64
 
 
@@ -74,16 +80,38 @@ class Wanted(NamedTuple):
 class Gaps:
     """The stretches of a channel in the order of their numbers: disjoint, bounded, mostly none."""
 
-    __slots__ = ("_most", "_parameters", "_window", "given_up", "repaired", "stretches")
+    __slots__ = (
+        "_late_at",
+        "_lateness",
+        "_most",
+        "_parameters",
+        "_window",
+        "given_up",
+        "repaired",
+        "stretches",
+    )
 
     def __init__(self, window: Window, parameters: Parameters) -> None:
         self.stretches: list[Stretch] = []
         self.given_up = 0
+        self._lateness = 0.0
+        self._late_at: Instant = float("-inf")
         # (first, count, when), of packets that filled a gap.
         self.repaired: deque[tuple[int, int, Instant]] = deque(maxlen=REPAIRED_KEPT)
         self._window = window
         self._parameters = parameters
         self._most = parameters.repair_stretches
+
+    def wait(self, now: Instant) -> float:
+        """Say how long a gap may close by itself: as packets overtook each other of late."""
+        least = self._parameters.reorder_wait
+        late = self._lateness if now - self._late_at < LATENESS_KEPT else 0.0
+        return min(max(least, LATENESS * late), LONGEST_WAIT * least)
+
+    def note_late(self, seconds: float, now: Instant) -> None:
+        """Note that a gap closed by itself, after so long: packets overtook each other."""
+        if seconds >= self._lateness or now - self._late_at >= LATENESS_KEPT:
+            self._lateness, self._late_at = seconds, now
 
     def note(
         self,
@@ -167,7 +195,10 @@ class Gaps:
         for stretch in self.stretches:
             begin = max(0, signed(stretch.first - first))
             end = min(count, signed(stretch.first + stretch.count - first))
-            if begin >= end or not stretch.tries:
+            if begin >= end:
+                continue
+            if not stretch.tries:
+                self.note_late(now - stretch.born, now)
                 continue
             asked += end - begin
             if stretch.tries == 1 and stretch.target == sender and not stretch.measured:
@@ -218,62 +249,71 @@ class Gaps:
 
 
 class RoundTrips:
-    """How long an answer to a request takes, for each host that was asked (RFC 6298)."""
+    """How long an answer to a request takes, for each host that was asked.
+
+    No mean: some answers take long because the host asked must ask for the packet itself, and what
+    looks like an answer may be a packet that was merely late, or on its way. So it is a value that
+    about a quarter of the answers exceed, and neither kind moves it far.
+    """
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
-        # Smoothed round trip and deviation; a negative one stands for "not measured, doubled".
-        self._measured: dict[Endpoint, tuple[float, float]] = {}
-        self._unmeasured: dict[Endpoint, float] = {}
+        self._measured: dict[Endpoint, float] = {}
+        # Requests in a row after which nothing was measured.
+        self._misses: dict[Endpoint, int] = {}
 
     def __len__(self) -> int:
-        return len(self._measured) + len(self._unmeasured)
+        return len(self._measured) + len(self._misses)
 
     def measure(self, target: Endpoint, seconds: float) -> None:
-        """Take in a round trip."""
-        self._unmeasured.pop(target, None)
-        former = self._measured.pop(target, None)
-        if former is None:
-            self._measured[target] = (seconds, seconds / 2)
-            if len(self._measured) > _TARGETS_MEASURED:
-                del self._measured[next(iter(self._measured))]
-            return
-        mean, deviation = former
-        deviation += _DEVIATION_WEIGHT * (abs(seconds - mean) - deviation)
-        self._measured[target] = (mean + _WEIGHT * (seconds - mean), deviation)
+        """Take in how long the first answer to a first request took."""
+        known = self._measured.pop(target, seconds)
+        known = min(seconds, known * _UP) if seconds > known else max(seconds, known / _DOWN)
+        self._measured[target] = known
+        if len(self._measured) > _TARGETS_MEASURED:
+            del self._measured[next(iter(self._measured))]
+        self._misses.pop(target, None)
 
-    def mean(self, target: Endpoint) -> float | None:
-        """Return the smoothed round trip, None if there was none."""
-        found = self._measured.get(target)
-        return None if found is None else found[0]
+    def usual(self, target: Endpoint) -> float | None:
+        """Return what most answers do not exceed, None if there was none."""
+        return self._measured.get(target)
 
     def wait(self, target: Endpoint) -> float:
         """Say how long to wait for the answer to a first request."""
-        found = self._measured.get(target)
-        if found is None:
-            return self._unmeasured.get(target, self._parameters.repair_first)
-        return max(self._parameters.repair_least, found[0] + _DEVIATIONS * found[1])
+        parameters = self._parameters
+        known = self._measured.get(target)
+        wait = parameters.repair_first
+        if known is not None:
+            wait = max(parameters.repair_least, _MARGIN * known + parameters.reorder_wait)
+        doubled = wait * (1 << self._misses.get(target, 0) // _MISSES)
+        return max(wait, min(doubled, parameters.repair_most / 2))
 
     def missed(self, target: Endpoint) -> None:
-        """Note that no answer came in time: if none ever did, the way may be longer than thought.
+        """Note that no answer came in time: if that goes on, the way is longer than thought.
 
         Without this, whoever is further than the first guess would never be measured.
         """
-        if target in self._measured:
-            return
-        wait = min(2 * self.wait(target), self._parameters.repair_most)
-        self._unmeasured.pop(target, None)
-        self._unmeasured[target] = wait
-        if len(self._unmeasured) > _TARGETS_MEASURED:
-            del self._unmeasured[next(iter(self._unmeasured))]
+        self._misses[target] = min(self._misses.pop(target, 0) + 1, _MISSES_MOST)
+        if len(self._misses) > _TARGETS_MEASURED:
+            del self._misses[next(iter(self._misses))]
 
 
 def target_of(
-    tries: int, upstream: tuple[Endpoint, ...], repairers: tuple[Endpoint, ...]
+    tries: int,
+    is_old: bool,
+    upstream: tuple[Endpoint, ...],
+    repairers: tuple[Endpoint, ...],
 ) -> Endpoint | None:
-    """Say who is asked after so many tries: upstream twice, then the others in turn, and again."""
-    turn = upstream[:1] * FIRST_TRIES + tuple(one for one in repairers if one not in upstream[:1])
-    return turn[tries % len(turn)] if turn else None
+    """Say who is asked after so many tries: upstream, and from some age on others every other time.
+
+    What upstream lacks it asks for itself and passes on: others are asked when that takes long. And
+    what was lost on the way out of the source nobody else has, so it is never upstream's last turn.
+    """
+    others = tuple(one for one in repairers if one not in upstream[:1])
+    if upstream and (not others or not is_old or tries % 2):
+        return upstream[0]
+    turn = tries // 2 if upstream else tries
+    return others[turn % len(others)] if others else None
 
 
 def bitmap_of(bits: int, length: int) -> bytes:

@@ -25,6 +25,7 @@ class Unknown:
         self._parameters = parameters
         self._held: dict[Key, Held] = {}
         self._until: dict[Key, Instant] = {}
+        self._ask_at: dict[Key, Instant] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -49,9 +50,17 @@ class Unknown:
         self.used_bytes += size
         return True
 
+    def asks(self, key: Key, now: Instant) -> bool:
+        """Tell whether it is time to ask for the announcement, which may have been lost."""
+        if now < self._ask_at.get(key, now):
+            return False
+        self._ask_at[key] = now + self._parameters.unknown_again
+        return True
+
     def take(self, key: Key) -> Held:
         """Give back what was kept for a channel, and wait no longer."""
         self._until.pop(key, None)
+        self._ask_at.pop(key, None)
         held = self._held.pop(key, [])
         self.used_bytes -= sum(len(run.data) + RECORD_BYTES for run, _ in held)
         return held

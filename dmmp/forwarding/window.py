@@ -18,6 +18,9 @@ WINDOW = 4096
 OUTAGE = 1 << 16
 """Numbers in a row that may be lost and are still believed: a minute at 1,000 a second."""
 
+FIRST_LOST = 32
+"""Packets at the very beginning that may be lost and are asked for, if the beginning is known."""
+
 RESTART = 32
 """Old packets in a row that mean a new beginning, not stragglers."""
 
@@ -126,7 +129,14 @@ class Window:
     def tail(self, announced: int) -> int:
         """Count the numbers after `highest` up to `announced`: sent, and not here yet."""
         ahead = (announced - self.highest) & SEQUENCE_MASK
-        return ahead if self._settled and ahead <= OUTAGE else 0
+        most = OUTAGE if self.begun else FIRST_LOST
+        return ahead if self._settled and ahead <= most else 0
+
+    def begin_after(self, highest: int) -> None:
+        """Know, before anything came, that the next number sent is the one after this."""
+        if not self.begun:
+            self.highest = highest
+            self._settled = True
 
     def expect(self, announced: int) -> None:
         """Take all numbers up to `announced` as sent: those that did not come are missing now.
@@ -151,14 +161,9 @@ class Window:
         youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
         return 0 if youngest >= WINDOW else self.missing >> youngest & (1 << count) - 1
 
-    def unseen_in(self, first: int, count: int) -> int:
-        """Return likewise the numbers from before the beginning, or from a pause."""
-        youngest = (self.highest - first - count + 1) & SEQUENCE_MASK
-        return 0 if youngest >= WINDOW else self.unseen >> youngest & (1 << count) - 1
-
     def _take_gap(self, first: int, ahead: int) -> bool:
         """Make `highest` the number before `first`, if that lies ahead."""
-        if not self.begun:
+        if not self.begun and not (self._settled and 0 < ahead <= FIRST_LOST + 1):
             self._begin_at(first)
             return True
         if not 0 < ahead < _HALF:

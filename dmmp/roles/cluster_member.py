@@ -200,9 +200,12 @@ class ClusterMember(ImprovingRole):
         if self.failures == self.parameters.offer_after:
             yield Report(WaitingReport("no place in the overlay yet, trying again"))
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 6)
-        pause = min(pause, self.parameters.retry_bootstrap_most)
+        orphaned = self.standing.is_fed and previous is None
+        parameters = self.parameters
+        most = parameters.retry_orphan_most if orphaned else parameters.retry_bootstrap_most
+        pause = min(pause, most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
-        if self.failures >= self.parameters.offer_after:
+        if self.failures >= self.parameters.offer_after and previous is None:
             offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
             for point in self.standing.points.answering():
                 request = self.standing.make(SourceRequest, host=offer)

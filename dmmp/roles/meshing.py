@@ -187,6 +187,8 @@ class MeshingRole(ExchangingRole):
                 peer.round_trip = peer.announced_us = None
                 yield from self.report_inactive(peer.record, now)
                 yield from self.choose_mesh_links(now)
+                if self.standing.children.by_endpoint(peer.endpoint) is not None:
+                    yield from self.probe(peer.endpoint, now)
 
     def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
         """Tell the source that a super node does not answer (slide 18)."""

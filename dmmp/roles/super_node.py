@@ -265,7 +265,7 @@ class SuperNode(MeshingRole):
         if self.failures == self.parameters.offer_after:
             yield Report(WaitingReport("no place in the mesh yet, trying again"))
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 4)
-        pause = min(pause, self.parameters.retry_bootstrap_most)
+        pause = min(pause, self.parameters.retry_orphan_most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:

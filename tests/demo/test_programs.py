@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmmp.demo.digests import compare_digests
-from dmmp.demo.programs import DIGEST_BYTES, Flow, parse_rate, program_command
+from dmmp.demo.programs import (
+    DIGEST_BYTES,
+    HEADER,
+    MOST_RANGES,
+    Flow,
+    Receiver,
+    absent,
+    parse_arguments,
+    parse_rate,
+    program_command,
+)
 
 
 def digests(*numbers: int) -> bytes:
@@ -90,6 +100,27 @@ def test_sender_and_receiver_agree_over_loopback(tmp_path: Path) -> None:
         assert sent[number]["sha256"] == received[number]["sha256"]
         assert received[number]["sequence"]["lost"] == 0
         assert received[number]["joined_ns"] <= received[number]["first_ns"]
+
+
+def test_the_receiver_lists_gaps_and_late_and_absent_datagrams() -> None:
+    options = parse_arguments(
+        ["receive", "127.0.0.1:47814", "--sequence", "--gaps", "0.1", "--late", "5"]
+    )
+    receiver = Receiver(options.flows[0], options, None)
+    for number, sent_ms, now_ms in ((0, 0, 1), (1, 2, 5003), (4, 5000, 5010), (6, 5110, 5110)):
+        payload = HEADER.pack(number, sent_ms * 1_000_000)
+        receiver.take(memoryview(payload), now_ms * 1_000_000)
+    report = receiver.report()
+    receiver.close()
+    assert report["gaps_ns"] == [(1_000_000, 5_002_000_000), (5_010_000_000, 100_000_000)]
+    sequence = report["sequence"]
+    assert isinstance(sequence, dict)
+    assert sequence["absent"] == [(2, 3), (5, 5)]
+    assert sequence["late"] == 1
+
+
+def test_only_so_many_ranges_are_listed() -> None:
+    assert len(absent(set(range(1, 1000, 2)), 999)) == MOST_RANGES
 
 
 def test_a_taken_port_is_one_clear_line() -> None:

@@ -9,8 +9,8 @@ from dmmp.actions import ANY_ORIGIN, Branch, ForwardingEntry, Install
 from dmmp.forwarding.burst import Burst, Outcome
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.interest import Interest, interest
-from dmmp.messages import encode
-from dmmp.messages.data import Heartbeat
+from dmmp.messages import decode, encode
+from dmmp.messages.data import DataRequest, Heartbeat
 from dmmp.messages.header import FLAG_HEARTBEAT, HEADER, VERSION
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, HostId, IpAddress, SessionId
@@ -23,6 +23,7 @@ OTHER_GROUP = ip_address("239.4.5.6")
 SOURCE = ip_address("10.0.0.1")
 WANT = (interest(GROUP),)
 TREE = 10
+ME = HostId(4711)
 
 
 def endpoint(number: int) -> Endpoint:
@@ -35,6 +36,8 @@ OLD_PARENT = endpoint(2)
 CHILD = endpoint(11)
 CHILD_2 = endpoint(12)
 STRANGER = endpoint(99)
+GRANDPARENT = endpoint(21)
+SIBLING = endpoint(22)
 
 
 def datagram(
@@ -93,12 +96,18 @@ def install(
     upstream: tuple[Endpoint, ...] = (PARENT,),
     origin: HostId = ANY_ORIGIN,
     tree: int = TREE,
+    repairers: tuple[Endpoint, ...] = (),
+    patience: float = 0.0,
 ) -> Install:
     """Make an Install; a bare endpoint is a branch that wants GROUP."""
     downstream = tuple(
         branch if isinstance(branch, Branch) else Branch(branch, WANT) for branch in branches
     )
-    return Install(ForwardingEntry(SESSION, origin, tree, upstream, downstream, deliver))
+    return Install(
+        ForwardingEntry(
+            SESSION, origin, tree, upstream, downstream, deliver, repairers, ME, patience
+        )
+    )
 
 
 def relay(
@@ -118,6 +127,30 @@ def sent(outcome: Outcome) -> dict[Endpoint, bytes]:
     found: dict[Endpoint, bytes] = {}
     for data, _, to in outcome.transmits:
         found[to] = found.get(to, b"") + bytes(data)
+    return found
+
+
+def requests(outcome: Outcome) -> list[tuple[Endpoint, list[int] | int]]:
+    """List the requests for packets: whom, and which numbers; a bare number is "from there on"."""
+    found: list[tuple[Endpoint, list[int] | int]] = []
+    for data, _, to in outcome.transmits:
+        message = decode(data)
+        if not isinstance(message, DataRequest):
+            continue
+        assert (message.session, message.source) == (SESSION, ME)
+        assert (message.origin, message.channel) == (ORIGIN, CHANNEL)
+        bits = "".join(f"{octet:08b}" for octet in message.bitmap)
+        marked = [(message.base + n) % 2**32 for n, bit in enumerate(bits) if bit == "1"]
+        found.append((to, marked if message.bitmap else message.base))
+    return found
+
+
+def woken(forwarder: Forwarder, until: float) -> list[tuple[float, Endpoint, list[int] | int]]:
+    """Wake a forwarder at its alarms; list the requests it sends, and when."""
+    found = []
+    while (alarm := forwarder.next_alarm()) is not None and alarm[0] <= until:
+        for to, marked in requests(forwarder.wake(alarm[0])[0]):
+            found.append((round(alarm[0], 4), to, marked))
     return found
 
 

@@ -71,7 +71,9 @@ class Overlay:
         """Add a host below another; the first is the source."""
         host = Host(
             endpoint(number),
-            Forwarder(self._parameters),
+            Forwarder(
+                self._parameters, ordered=self._ordered, rng=Random(self._rng.getrandbits(32))
+            ),
             parent.at if parent else None,
         )
         self.hosts[host.at] = host
@@ -94,6 +96,8 @@ class Overlay:
             () if host.parent is None else WANT,
             host.repairers,
             HostId(ORIGIN if host.parent is None else 1000 + host.at.port),
+            # Three round trips, as a role would measure them.
+            6 * self.links.delay + 3 * self.links.jitter,
         )
         self._carry_out(host, host.forwarder.apply(Install(entry), self.now))
 
@@ -127,6 +131,41 @@ class Overlay:
                 host.silences += [(self.now, silent) for silent in silences]
                 self._carry_out(host, outcome)
         self.now = until
+
+    def stream(self, count: int, gap: float, settle: float = 5.0) -> None:
+        """Let the source send packets, the first of them without loss, and wait for the rest."""
+        loss, self.links.loss = self.links.loss, 0.0
+        self.originate()
+        self.run(self.now + 0.6)
+        self.links.loss = loss
+        for _ in range(count):
+            self.originate()
+            self.run(self.now + gap)
+        self.run(self.now + settle)
+
+    def missed(self) -> dict[Endpoint, list[int]]:
+        """List what living hosts below the source lack, or have twice; empty if all is well."""
+        expected = list(range(1, self.sent + 1))
+        found = {}
+        for host in self.hosts.values():
+            if host.parent is not None and host.alive and sorted(host.got) != expected:
+                found[host.at] = sorted(set(expected) ^ set(host.got))
+        return found
+
+    def kill(self, host: Host) -> None:
+        """Let a host die, and its children go to its parent: what roles do about it."""
+        host.alive = False
+        assert host.parent is not None
+        parent = self.hosts[host.parent]
+        parent.children.remove(host.at)
+        for at in host.children:
+            child = self.hosts[at]
+            child.parent = parent.at
+            child.repairers = ()
+            self.install(child)
+            self.run(self.now + self.links.delay)
+            parent.children.append(at)
+            self.install(parent)
 
     def replayed(self) -> int:
         """Count the packets that were sent because somebody asked."""

@@ -289,6 +289,41 @@ def test_a_new_upstream_has_as_long_as_the_old_one() -> None:
     assert told(forwarder, 60.0) == (3.18, Silent(2.99))
 
 
+def test_a_source_that_idles_is_no_silence_but_a_tail_that_is_missing_is() -> None:
+    for highest, is_told in ((199, False), (205, True)):
+        forwarder = relay(CHILD)
+        for n in range(200):
+            feed(forwarder, n, 1, 1 + n / 100)
+        # The source's first heartbeat after its last packet, 0.2 s later; the next ones come too.
+        assert len(run_until(forwarder, 3.18)) == 1
+        forwarder.forward(burst(heartbeat(2, highest=highest, started=1)), 3.19)
+        assert bool(run_until(forwarder, 60.0)) == is_told
+
+
+def test_a_host_that_wakes_late_looks_again_before_it_tells_of_silence() -> None:
+    forwarder = relay(CHILD)
+    for n in range(200):
+        feed(forwarder, n, 1, 1 + n / 100)
+        run_until(forwarder, 1 + n / 100)
+    alarm = forwarder.next_alarm()
+    assert alarm is not None and alarm[0] < 3.1
+    # It did not run for half a second; what upstream sent meanwhile is in the socket.
+    assert forwarder.wake(3.5)[1] == []
+    feed(forwarder, 200, 50, 3.5)
+    assert run_until(forwarder, 3.55) == []
+
+
+def test_a_new_upstream_that_is_dead_as_well_is_told_of_as_quickly() -> None:
+    forwarder = relay(CHILD)
+    for n in range(200):
+        feed(forwarder, n, 1, 1 + n / 100)
+    assert len(run_until(forwarder, 4.0)) == 4
+    forwarder.apply(install(CHILD, upstream=(OLD_PARENT,)), 4.0)
+    assert told(forwarder, 60.0) == (4.1, Silent(2.99))
+    forwarder.forward(burst(heartbeat(2), OLD_PARENT), 4.9)
+    assert told(forwarder, 60.0) == (5.0, Silent(2.99))
+
+
 def test_counts_of_a_group_outlive_its_channels_and_are_bounded() -> None:
     forwarder = relay(CHILD, deliver=WANT)
     feed(forwarder, 1, 5, 1.0)

@@ -299,7 +299,7 @@ def test_a_number_given_to_another_stream_brings_nothing_of_the_old_one() -> Non
     assert set(groups) == {str(GROUP), str(OTHER_GROUP)}
 
 
-def test_data_of_an_unknown_channel_waits_and_asks_once() -> None:
+def test_data_of_an_unknown_channel_waits_and_asks_until_it_is_known() -> None:
     forwarder = relay(CHILD)
     ahead = [datagram(n, channel=9) for n in range(40, 44)]
     outcome = forwarder.forward(burst(ahead[:2]), 1.0)
@@ -309,7 +309,8 @@ def test_data_of_an_unknown_channel_waits_and_asks_once() -> None:
     assert isinstance(message, DataRequest)
     assert (message.session, message.origin, message.channel) == (SESSION, ORIGIN, 9)
     assert (message.base, message.bitmap) == (40, b"\0")
-    assert forwarder.forward(burst(ahead[2:]), 1.1) == NOTHING
+    assert forwarder.forward(burst(ahead[2:3]), 1.09) == NOTHING
+    assert len(forwarder.forward(burst(ahead[3:]), 1.11).transmits) == 1
     beat = heartbeat(5, channel=9)
     assert sent(forwarder.forward(burst(beat), 1.2)) == {CHILD: beat + b"".join(ahead)}
     assert forwarder.wake(9.0)[0] == NOTHING and dropped(forwarder) == {}
@@ -319,11 +320,11 @@ def test_data_whose_announcement_does_not_come_is_dropped_as_unknown_channel() -
     forwarder = relay(CHILD)
     ahead = [datagram(n, channel=9) for n in range(4)]
     forwarder.forward(burst(ahead), 1.0)
-    assert forwarder.next_alarm() == (1.5, "UNKNOWN")
-    forwarder.wake(1.5)
-    assert dropped(forwarder) == {"unknown_channel": 4}
-    assert len(forwarder.forward(burst(ahead), 1.6).transmits) == 1
+    assert forwarder.next_alarm() == (3.0, "UNKNOWN")
     forwarder.wake(3.0)
+    assert dropped(forwarder) == {"unknown_channel": 4}
+    assert len(forwarder.forward(burst(ahead), 3.1).transmits) == 1
+    forwarder.wake(5.1)
     assert forwarder.snapshot()["tables"]["unknown_bytes"] == 0
 
 

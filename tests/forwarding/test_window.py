@@ -180,3 +180,48 @@ def test_the_window_stays_small_whatever_comes() -> None:
     for number in range(1, 200_000, 997):
         window.admit(number, 1, 0.0)
     assert max(window.missing, window.unseen).bit_length() <= WINDOW
+
+
+def test_what_is_passed_over_is_noted_for_repair() -> None:
+    window = Window()
+    for number in (10, 13, 14, 10_000):
+        window.admit(number, 1, 0.0)
+    assert window.passed == [(11, 2), (10_000 - WINDOW, WINDOW)]
+    window.passed.clear()
+    window.pause()
+    window.admit(10_100, 1, 0.0)
+    window.admit(5_000_000, 1, 0.0)
+    assert window.passed == []
+
+
+def test_what_is_expected_is_missing_and_welcome_once() -> None:
+    window = Window()
+    window.expect(5)
+    assert not window.begun and window.passed == []
+    window.admit(1, 10, 0.0)
+    window.expect(10)
+    window.expect(9)
+    assert (window.highest, window.passed) == (10, [])
+    window.expect(13)
+    assert (window.highest, window.lost, window.passed) == (13, 3, [(11, 3)])
+    assert not window.admit(11, 3, 0.0)
+    assert take(window, 11, 3) == [11, 12, 13]
+    assert window.lost == 0
+    assert take(window, 11, 4) == [14]
+
+
+def test_missing_ones_are_read_as_bits() -> None:
+    window = Window()
+    window.admit(100, 1, 0.0)
+    window.admit(103, 1, 0.0)
+    window.admit(105, 1, 0.0)
+    assert window.missing_in(101, 5) == 0b11010
+    assert window.missing_in(102, 2) == 0b10
+    assert window.missing_in(105 - 2 * WINDOW, 5) == 0
+    assert [window.is_missing(number) for number in (99, 101, 103, 104, 106)] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]

@@ -192,7 +192,10 @@ def test_confirmed_it_tells_the_parent_which_is_its_child_now() -> None:
     assert events(done, ChildAdded)
     assert [child.host for child in member.view(LOOK).children] == [3]
     # The flow does not notice.
-    assert not [action for action in done if isinstance(action, Install)]
+    for action in done:
+        if isinstance(action, Install):
+            assert action.entry.upstream[0] == at(5)
+            assert action.entry.downstream == (Branch(at(3), (WISH,)),)
     assert member.role.branches() == (Branch(at(3), (WISH,)),)
     # What the parent wants goes up at once.
     wanted = [send for send in sends(done, RefreshRequest) if send.to == at(5)]

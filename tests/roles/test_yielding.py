@@ -215,7 +215,7 @@ def test_step_seven_without_an_agreement_changes_nothing() -> None:
 
 def test_a_refusal_by_the_grandparent_waits_for_step_seven() -> None:
     member, _ = agreed()
-    renewal = only(member.wake(NOW), RefreshRequest)
+    (renewal,) = [s for s in sends(member.wake(NOW), RefreshRequest) if s.to == at(3)]
     no = answer(renewal, RefreshResponse, 3, status=Status.FULL, sender=super_node(3))
     member.receive(no, at(3), NOW)
     assert isinstance(member.role.state, Joined)

@@ -17,7 +17,7 @@ from tests.simulation.improvement import Stage, build, play
 BEFORE = 27.0
 """Just before the first promotion of the small tree."""
 
-MESSAGES = 41
+MESSAGES = 60
 """Control messages of the whole session from the first step to the last answer."""
 
 AFTER = {"x": "s", "p": "x", "y": "x", "y2": "x", "c": "x"}

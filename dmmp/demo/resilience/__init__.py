@@ -15,7 +15,7 @@ from pathlib import Path
 from dmmp.demo import BROKEN_PROMISE, KEPT_PROMISE, check_tools, check_tun, sweep_directories
 
 REPETITIONS = 20
-TABLE_COLUMNS = 200
+TABLE_COLUMNS = 190
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
                     console.print(line_of(outcome, options.repetitions))
     except KeyboardInterrupt:
         console.print("stopped; what was measured until then:")
-    console.print(table_of(played), width=TABLE_COLUMNS, soft_wrap=False)
+    Console(highlight=False, width=max(console.width, TABLE_COLUMNS)).print(table_of(played))
     done = [scenario for scenario in scenarios if played.get(scenario.name)]
     summaries = [summarise(scenario.name, played[scenario.name]) for scenario in done]
     calm = next((summary for summary in summaries if summary.scenario == "calm"), None)

@@ -45,7 +45,6 @@ class Campaign:
 
     def play(self, scenario: Scenario, repetitions: int) -> Iterator[Outcome]:
         """Play a scenario so often; each outcome comes as soon as it is there."""
-        self._close()
         for number in range(repetitions):
             lab = self._fit_lab()
             try:

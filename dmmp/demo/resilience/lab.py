@@ -15,7 +15,7 @@ from typing import Final
 
 from dmmp.demo.internet import Internet
 from dmmp.demo.overlay import Document, Node, Overlay, parents_of
-from dmmp.demo.resilience.structure import SOURCE, clusters_of, problems_of
+from dmmp.demo.resilience.structure import SOURCE, clusters_of, misplaced
 
 RP: Final = "rp"
 SUPER_NODES: Final = ("s1", "s2", "s3")
@@ -102,7 +102,7 @@ class Lab:
 
 def unfit(documents: Mapping[str, Document]) -> str:
     """Say why a tree is not worth harming; nothing if it is."""
-    problems = problems_of(documents, HOSTS)
+    problems = misplaced(documents, HOSTS)
     if problems:
         return problems[0]
     clusters = [cluster for cluster in clusters_of(documents, MEMBERS).values() if cluster]
@@ -118,7 +118,8 @@ def unready(documents: Mapping[str, Document]) -> str:
     for name in MEMBERS:
         if not documents[name]["backup"]:
             return f"{name} has no backup"
-    known = documents.get(RP, {}).get("hosts") or 0
+    sessions = documents.get(RP, {}).get("sessions") or [{}]
+    known = sessions[0].get("hosts") or 0
     return "" if known >= len(HOSTS) else "the rendezvous point does not know everybody"
 
 

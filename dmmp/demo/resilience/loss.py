@@ -42,6 +42,7 @@ def play(
     lost = sum(internet.lost(host.name)[1] for host in internet)
     for host in internet:
         internet.lose(host.name, 0)
+    internet.segment(False)
     heard = stream.heard(stream.sent["first_ns"], (), stream.reports)
     tree = draw(parents_of(before))
     harm = f"links lose {share:.0%}"

@@ -13,13 +13,15 @@ from typing import Any, Final
 
 from dmmp.demo.overlay import Document, parents_of
 from dmmp.demo.resilience.lab import HOSTS, MEMBERS, Lab
-from dmmp.demo.resilience.structure import SOURCE, clusters_of, draw, problems_of
+from dmmp.demo.resilience.structure import SOURCE, clusters_of, draw, fed_twice, misplaced
 from dmmp.demo.resilience.trial import Heard, Outcome, Stream, judge, outcome_of
+from dmmp.parameters import Parameters
 
 BEFORE: Final = 1.5
 AFTER: Final = 8.0
 HEALING_PATIENCE: Final = 15.0
 POLL: Final = 0.1
+LONGEST_HOLD: Final = max(Parameters().hold_mesh, Parameters().hold_cluster)
 
 HEALED: Final = "healed_seconds"
 AGAIN: Final = "heard_again_seconds"
@@ -35,9 +37,9 @@ def halves(documents: Mapping[str, Document]) -> tuple[list[str], list[str]]:
     sides: tuple[list[str], list[str]] = ([], [])
     for top, below in sorted(clusters.items(), key=lambda pair: (-len(pair[1]), pair[0])):
         min(sides, key=len).extend([top, *below])
-    left = [name for name in MEMBERS if not any(name in side for side in sides)]
-    for name in left:
-        min(sides, key=len).append(name)
+    for name in MEMBERS:
+        if name in documents and not any(name in side for side in sides):
+            min(sides, key=len).append(name)
     return sides
 
 
@@ -59,7 +61,7 @@ def play(
     during = lab.overlay.documents()
     mended_ns = time.monotonic_ns()
     lab.internet.unblock_all()
-    healed, wrong = _see_it_heal(lab)
+    healed, wrong, last = _see_it_heal(lab)
     stream.finish(deaf=() if with_source else second)
     after = lab.overlay.documents()
     hearing = HOSTS if with_source else [SOURCE, *first]
@@ -71,9 +73,13 @@ def play(
     if not with_source:
         got = [stream.reports[name]["sequence"]["distinct"] for name in second if name in MEMBERS]
         outcome.figures[MISSED] = stream.sent["count"] * len(got) - sum(got)
+    if last and not wrong:
+        outcome.harm += f" (the last that healed: {last})"
     outcome.problems += wrong
-    outcome.problems += [f"while cut: {problem}" for problem in problems_of(during, hearing)]
-    outcome.problems += [f"in the end: {problem}" for problem in problems_of(after, HOSTS)]
+    outcome.problems += [f"while cut: {problem}" for problem in misplaced(during, hearing)]
+    outcome.problems += [f"in the end: {problem}" for problem in misplaced(after, HOSTS)]
+    if seconds > LONGEST_HOLD:
+        outcome.problems += [f"in the end: {problem}" for problem in fed_twice(after)]
     outcome.evidence |= {
         "harmed_at": cut_at,
         "before": documents,
@@ -84,14 +90,16 @@ def play(
     return outcome
 
 
-def _see_it_heal(lab: Lab) -> tuple[float, list[str]]:
-    """Wait until the tree is whole; tell how long that took, and what never came right."""
+def _see_it_heal(lab: Lab) -> tuple[float, list[str], str]:
+    """Wait until the tree is whole; tell how long that took, what never healed, what last did."""
     begun = time.monotonic()
+    last = ""
     while True:
-        wrong = problems_of(lab.overlay.documents(), HOSTS)
+        wrong = misplaced(lab.overlay.documents(), HOSTS)
         past = time.monotonic() - begun
         if not wrong or past > HEALING_PATIENCE:
-            return past, [f"not healed after {past:.0f} s: {problem}" for problem in wrong]
+            return past, [f"not healed after {past:.0f} s: {each}" for each in wrong], last
+        last = wrong[0]
         time.sleep(POLL)
 
 

@@ -107,8 +107,13 @@ def broken(summary: Summary, target: Target, calm: Summary | None = None) -> lis
 def is_suspect(outcome: Outcome, target: Target) -> bool:
     """Tell whether a repetition is worth keeping its traces, because something was not right."""
     bound = target.silence_p95_ms or target.silence_worst_ms or math.inf
+    healing = outcome.figures.get(partition.HEALED, 0.0)
     return bool(
-        outcome.missing or outcome.duplicates or outcome.problems or outcome.silence_ms > bound
+        outcome.missing
+        or outcome.duplicates
+        or outcome.problems
+        or outcome.silence_ms > bound
+        or healing > (target.healed_seconds or math.inf)
     )
 
 

@@ -13,11 +13,10 @@ SOURCE = "source"
 SUPER_NODE = "super-node"
 
 
-def problems_of(documents: Mapping[str, Document], expected: Collection[str]) -> list[str]:
-    """List what is wrong with a tree of these hosts; the rendezvous point is none of them.
+def misplaced(documents: Mapping[str, Document], expected: Collection[str]) -> list[str]:
+    """List who of these hosts has no proper place; the rendezvous point is none of them.
 
-    Every host has its place, is fed by one other, which lists it and nobody else does, and is below
-    the source; every member is in the cluster of the one super node above it.
+    Every host is below the source, and every member in the cluster of the super node above it.
     """
     parents = parents_of(documents)
     below = {SOURCE, *descendants(parents, SOURCE)}
@@ -28,23 +27,27 @@ def problems_of(documents: Mapping[str, Document], expected: Collection[str]) ->
         if name not in below:
             problems.append(f"{name} is not below the source")
             continue
-        problems += _of_children(documents, name, parents[name])
         problems += _of_cluster(documents, name, parents)
     return problems
 
 
-def _of_children(documents: Mapping[str, Document], name: str, parent: str) -> list[str]:
-    me = documents[name]["node_id"]
-    feeders = {
-        other
-        for other, document in documents.items()
-        for child in (document.get("children") or []) + (document.get("mesh_children") or [])
-        if child["node_id"] == me
-    }
-    if feeders == {parent}:
-        return []
-    listed = ", ".join(sorted(feeders)) or "nobody"
-    return [f"{name} is below {parent}, but a child of {listed}"]
+def fed_twice(documents: Mapping[str, Document]) -> list[str]:
+    """List who is not a child of its parent, or of another host too.
+
+    Who is cut off from its parent stays a child there until the hold time has passed (Decision 10).
+    """
+    names = {document.get("node_id"): name for name, document in documents.items()}
+    feeders: dict[str, list[str]] = {}
+    for feeder, document in documents.items():
+        for child in (document.get("children") or []) + (document.get("mesh_children") or []):
+            feeders.setdefault(names.get(child["node_id"], "?"), []).append(feeder)
+    return [
+        f"{name} is below {parent}, but a child of {' and '.join(sorted(feeders[name]))}"
+        if name in feeders
+        else f"{name} is below {parent}, but nobody's child"
+        for name, parent in parents_of(documents).items()
+        if feeders.get(name) != [parent]
+    ]
 
 
 def _of_cluster(

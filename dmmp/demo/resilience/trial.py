@@ -161,7 +161,7 @@ def longest_silence_ns(report: Mapping[str, Any], since_ns: int, until_ns: int) 
     last_ns: int | None = report["last_ns"]
     if last_ns is None or last_ns < since_ns:
         return until_ns - since_ns
-    within = [
+    within: list[int] = [
         gap_ns
         for at_ns, gap_ns in report["gaps_ns"]
         if at_ns < until_ns and at_ns + gap_ns > since_ns
