@@ -108,6 +108,12 @@ class ClusterMember(ImprovingRole):
         if candidates:
             self.alarms.stop(Alarm.JOIN_AGAIN)
             building = message.phase == Phase.BUILDING
+            if len(candidates) == 1:
+                # Nothing to compare: a crowd is sent so, lest it melts the core (Decision 13).
+                yield from self.seek(
+                    [Candidate(candidates[0])], now, building=building, previous=self.parent()
+                )
+                return
             self.state = Probing(
                 candidates[: self.parameters.candidates],
                 building,

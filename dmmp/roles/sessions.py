@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dmmp.messages import PingRpRequest
 from dmmp.messages.common import HostRecord
+from dmmp.policies.candidates import Namings
 from dmmp.roles.points import ID_BITS
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant, SessionId, serial_newer
 
@@ -42,6 +43,8 @@ class Session:
     source: HostId = NO_HOST
     tree_version: int = 0
     building_until: Instant | None = None
+    namings: Namings = field(default_factory=lambda: Namings(0.0))
+    """How often the super nodes were named to newcomers of late."""
     claim: tuple[PingRpRequest, Endpoint] | None = None
     """A second source, which waits for news of the first."""
 

@@ -50,7 +50,7 @@ _DATA, _HEARTBEAT = b"\x00\x00", b"\x00\x01"
 _OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
 
 Arrival = tuple[Node, Node, Endpoint, Payload]
-"""A datagram, or a message as an object, reaches a node: receiver, sender, where from, what."""
+"""What reaches a node: receiver, sender, where from, a datagram or a message as an object."""
 
 
 class World:
@@ -179,16 +179,13 @@ class World:
 
     def resume(self, node: Node) -> None:
         """Let a machine go on with what it knew; its alarms are overdue."""
-        if not node.suspended:
-            return
-        node.suspended, node.alive, node.gone_us = False, True, None
-        self.tally.resumes(node, self.now_us)
-        self._arm(node)
-        if node.forwarder is not None:
-            self._arm_forwarder(node, node.forwarder)
+        if node.suspended:
+            node.suspended, node.alive, node.gone_us = False, True, None
+            self.tally.resumes(node, self.now_us)
+            self.jump(node, 0.0)
 
     def rebind(self, node: Node) -> None:
-        """Give a machine another address: its NAT forgot it. The old one leads nowhere."""
+        """Give a machine another address: its NAT forgot it."""
         self._addresses.renew(node, self.nodes)
 
     def jump(self, node: Node, by: float) -> None:
