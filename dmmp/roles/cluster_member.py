@@ -337,16 +337,18 @@ class ClusterMember(ImprovingRole):
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
         """Name the grandparent, and one of its level or this host's with room (Decision 20).
 
-        The grandparent's level first: what kills parent and grandparent leaves those. The children
-        themselves come last: they lose their parent with the child.
+        The grandparent's level first: what kills parent and grandparent leaves those. Then this
+        host's level, the children, who lose their parent with the child, and last those above.
         """
         parent = self.parent()
-        known = self.kinship.named.values() if parent is not None else ()
-        above = [kin.record for kin in known if parent and parent.record.host not in kin.path]
-        beside = [kin.record for kin in known if parent and parent.record.host in kin.path]
+        mine = self.root_path()
+        kin = [] if parent is None else list(self.kinship.named.values())
+        kin.sort(key=lambda one: (one.record.host in mine, mine[0] in one.path))
+        above = [one.record for one in kin if one.record.host in mine]
+        beside = [one.record for one in kin if one.record.host not in mine]
         children = self.standing.children.records(False, BACKUPS + 1)
         turn = self.standing.children.turn(child)
-        others = [*above, *beside, *children]
+        others = [*beside, *children, *above]
         return choose_backups(child, parent.record if parent else None, others, BACKUPS, turn)
 
     def view(self, now: Instant) -> View:

@@ -23,7 +23,7 @@ from dmmp.messages import (
     StatusReport,
     StatusResponse,
 )
-from dmmp.messages.common import HostRecord, HostState, RefreshKind, located
+from dmmp.messages.common import HostRecord, HostState, LeaveReason, RefreshKind, located
 from dmmp.messages.local import Silence, Unreachable
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS
@@ -226,6 +226,9 @@ class RecoveringRole(SeekingRole):
         assert parent is not None
         yield Report(ParentLost(parent.record.host, reason))
         self.standing.requests.close_all_to(parent.endpoint)
+        # It may live, and would feed this host until its place there lapses.
+        goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
+        yield self.standing.ask(goodbye, parent.endpoint, now)
         # Programs here wait: if nobody known has a place, it offers itself without more rounds.
         self.failures = max(self.failures, self.parameters.offer_after - 1)
         yield from self.on_parent_lost(parent, now)

@@ -188,9 +188,6 @@ class UplinkRole(ParentRole):
         if not self.may_hang_below(path):
             reason = "loop" if self.standing.host in path else "too deep"
             yield from self.lose_parent(reason, now)
-            # It lives, and would feed this host until the place lapses.
-            goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
-            yield self.standing.ask(goodbye, parent.endpoint, now)
             return
         kept = replace(
             parent,

@@ -16,6 +16,7 @@ from dmmp.messages import ProbeRequest, decode, encode
 from dmmp.messages.header import HEADER
 from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.roles.role import Input
+from dmmp.runtime import driver
 from dmmp.runtime.driver import Driver
 from dmmp.types import SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 from tests.runtime.loopback import GROUP, LOOPBACK
@@ -244,7 +245,9 @@ def test_an_alarm_wakes_the_host() -> None:
     asyncio.run(main())
 
 
-def test_who_does_not_let_us_go_is_left_after_a_while() -> None:
+def test_who_does_not_let_us_go_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "GOODBYE", 0.5)
+
     async def main() -> None:
         bench = Bench()
         bench.driver.stop()
