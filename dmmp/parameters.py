@@ -29,9 +29,7 @@ class Parameters:
 
     # Finding a place.
     candidates: int = 12  # Decision 13: super nodes probed by a newcomer
-    probes_most: float = (
-        40.0  # Decision 13: newcomers' probes that a super node should get a second
-    )
+    newcomer_probes: float = 36.0  # Decision 13: probes a second that an RP sends to a super node
     probe_rounds: int = 3  # Decision 12: minimum of three round trips
     probe_spacing: float = 0.03  # Decision 12: between two rounds
     probe_wait: float = 0.4  # Decision 12: how long answers are collected

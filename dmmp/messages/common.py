@@ -106,7 +106,6 @@ class Phase(IntEnum):
 
     BUILDING = 0
     RUNNING = 1
-    CROWDED = 2
 
 
 class ErrorCode(IntEnum):

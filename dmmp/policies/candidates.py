@@ -6,27 +6,51 @@ from each newcomer would melt the core in a flash crowd, and one fixed dozen wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from dmmp.messages.common import HostRecord
-from dmmp.parameters import Parameters
-from dmmp.types import Endpoint, HostId
+from dmmp.types import Endpoint, HostId, Instant
 
 KINDS = 3
 """Equal parts: near by the likeness of their addresses, most free places, random."""
 
+AT_ONCE = 4.0
+"""Newcomers to whom one super node may be named at one moment."""
 
-def how_many(super_nodes: int, newcomers: float, parameters: Parameters) -> tuple[int, bool]:
-    """Say how many candidates to name, and whether so many come that each is probed but once.
 
-    `newcomers` is how many ask in a second. Their probes are spread over all super nodes, so each
-    may have `probes_most` times the number of super nodes among them.
+MOST_NAMED = 200
+"""Super nodes whose namings are kept: twice as many as there may be (slide 15)."""
+
+
+class Namings:
+    """How often each super node was named to newcomers of late: a bucket each that leaks.
+
+    `rate` is how many newcomers a second may be sent to one. Each of them probes everyone it is
+    named, so this bounds the probes that a crowd sends to a super node, however few there are.
     """
-    probes = parameters.probes_most * super_nodes / max(newcomers, 1e-9)
-    if probes >= parameters.candidates * parameters.probe_rounds:
-        return parameters.candidates, False
-    return max(1, min(parameters.candidates, int(probes))), True
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._levels: dict[HostId, tuple[float, Instant]] = {}
+
+    def level(self, host: HostId, now: Instant) -> float:
+        """Return how full a super node's bucket is."""
+        held, at = self._levels.get(host, (0.0, now))
+        return max(held - (now - at) * self.rate, 0.0)
+
+    def note(self, hosts: Sequence[HostId], now: Instant) -> None:
+        """Take note that these are named to a newcomer."""
+        for host in hosts:
+            self._levels[host] = (self.level(host, now) + 1.0, now)
+        if len(self._levels) > MOST_NAMED:
+            # Whoever it is that leaves here has long been empty, or there is one name too many.
+            del self._levels[min(self._levels, key=lambda host: self._levels[host][1])]
+
+
+def unnamed(host: HostId) -> float:
+    """Tell that a super node was named to nobody of late."""
+    return 0.0
 
 
 def choose_candidates(
@@ -35,21 +59,23 @@ def choose_candidates(
     refused: Sequence[HostId],
     at_most: int,
     rng: Random,
-    crowded: bool = False,
+    level: Callable[[HostId], float] = unnamed,
 ) -> tuple[HostRecord, ...]:
     """Choose candidates, those without a free place only when no other is left.
 
-    In a crowd all of them at random: whoever looks best would be asked by everybody.
+    `level` tells how often a super node was named of late (`Namings`): those named too often are
+    passed over. If all were, the newcomer gets one, the least named, which it need not probe.
     """
     fresh = [host for host in super_nodes if host.host not in refused]
     free = [host for host in super_nodes if host.free_slots > 0]
     # Who refused a moment ago and has a place now is worth more than who never had one.
     usable = [host for host in fresh if host.free_slots > 0] or free or fresh or list(super_nodes)
+    rested = [host for host in usable if level(host.host) < AT_ONCE]
+    if not rested and usable:
+        return (min(usable, key=lambda host: (level(host.host), host.host)),)
+    usable = rested
     if len(usable) <= at_most:
         return tuple(usable)
-    if crowded:
-        rest = list(usable)
-        return tuple(rest.pop(rng.randrange(len(rest))) for _ in range(at_most))
     part = -(-at_most // KINDS)
     near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:part]
     taken = {host.host for host in near}

@@ -108,17 +108,17 @@ class ClusterMember(ImprovingRole):
         if candidates:
             self.alarms.stop(Alarm.JOIN_AGAIN)
             building = message.phase == Phase.BUILDING
-            candidates = candidates[: self.parameters.candidates]
-            crowded = message.phase == Phase.CROWDED
-            if crowded and len(candidates) == 1:
-                # Nothing to choose, and whoever is named has enough to do.
-                yield from self.seek((Candidate(candidates[0]),), now, previous=parent)
+            if len(candidates) == 1:
+                # Nothing to compare: a crowd is sent so, lest it melts the core (Decision 13).
+                yield from self.seek(
+                    [Candidate(candidates[0])], now, building=building, previous=self.parent()
+                )
                 return
             self.state = Probing(
-                candidates,
+                candidates[: self.parameters.candidates],
                 building,
-                (None,) * len(candidates),
-                1 if crowded else self.parameters.probe_rounds,
+                (None,) * min(len(candidates), self.parameters.candidates),
+                self.parameters.probe_rounds,
                 previous=parent,
             )
             self.alarms.set(Alarm.PROBES_DONE, now + self.parameters.probe_wait)

@@ -44,7 +44,7 @@ from dmmp.messages.common import (
 from dmmp.messages.local import Start, Stop, Unreachable
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
-from dmmp.policies.candidates import choose_candidates, how_many
+from dmmp.policies.candidates import choose_candidates, unnamed
 from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
@@ -99,7 +99,9 @@ class RendezvousPoint(Role):
     def _new_session(self, name: str) -> Session:
         # Anywhere among all ids: those given before a restart are still in use.
         first = self.rng.randrange(1, 1 << ID_BITS)
-        return Session(name, session_id(name), self.index, first)
+        session = Session(name, session_id(name), self.index, first)
+        session.namings.rate = self.parameters.newcomer_probes / self.parameters.probe_rounds
+        return session
 
     # Requests.
 
@@ -294,25 +296,24 @@ class RendezvousPoint(Role):
         now: Instant,
     ) -> Message:
         building = session.building_until is None or now < session.building_until
-        phase = Phase.BUILDING if building else Phase.RUNNING
-        most, crowded = self.parameters.candidates, False
-        if message.host.depth == NOT_JOINED_DEPTH and not message.host.flags:
-            rate = session.arrivals.note(now)
-            most, crowded = how_many(len(session.super_nodes), rate, self.parameters)
+        namings = session.namings
+        seeks = message.host.depth == NOT_JOINED_DEPTH
         candidates = choose_candidates(
             sender,
             [session.hosts[h].record for h in session.super_nodes if h != host],
             message.refused,
-            most,
+            self.parameters.candidates,
             self.rng,
-            crowded,
+            (lambda named: namings.level(named, now)) if seeks else unnamed,
         )
+        if seeks:
+            namings.note([candidate.host for candidate in candidates], now)
         return _answer(
             PingRpResponse,
             message,
             source=session.me,
             tree_version=session.tree_version,
-            phase=Phase.CROWDED if crowded else phase,
+            phase=Phase.BUILDING if building else Phase.RUNNING,
             host=host,
             observed=sender,
             hosts=len(session.hosts),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dmmp.messages import PingRpRequest
 from dmmp.messages.common import HostRecord
+from dmmp.policies.candidates import Namings
 from dmmp.roles.points import ID_BITS
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant, SessionId, serial_newer
 
@@ -22,24 +23,6 @@ class Registration:
     instance: int
     expires: Instant
     told: Instant = 0.0
-
-
-@dataclass(slots=True)
-class Arrivals:
-    """How many hosts seek a place: those of this second and of the one before."""
-
-    begun: Instant = 0.0
-    now: int = 0
-    before: int = 0
-
-    def note(self, now: Instant) -> float:
-        """Count one more; return how many there are in a second."""
-        passed = now - self.begun
-        if passed >= 1.0:
-            self.before = self.now if passed < 2.0 else 0
-            self.begun, self.now, passed = now, 0, 0.0
-        self.now += 1
-        return (self.now + self.before) / (1.0 + passed) if self.before else float(self.now)
 
 
 @dataclass(slots=True)
@@ -60,7 +43,8 @@ class Session:
     source: HostId = NO_HOST
     tree_version: int = 0
     building_until: Instant | None = None
-    arrivals: Arrivals = field(default_factory=Arrivals)
+    namings: Namings = field(default_factory=lambda: Namings(0.0))
+    """How often the super nodes were named to newcomers of late."""
     claim: tuple[PingRpRequest, Endpoint] | None = None
     """A second source, which waits for news of the first."""
 

@@ -28,6 +28,10 @@ SWEEP_SHARE = 10
 SINGLE_ALARMS = 64
 """Alarms a role may have besides those of its open requests."""
 
+COST_INTERVAL_US = 10 * MICROSECONDS
+
+CORE_ROLES = ("source", "super-node")
+
 _TO_THE_DEAD = "sends data to the dead"
 
 
@@ -64,6 +68,12 @@ class Bounds:
     """From one place in the tree to a sound one elsewhere, or until lost news is renewed."""
     settled: float
     """From admission, or a later join of a group, to the first packet that must not be missed."""
+    cluster: float
+    """A member may name a super node that is gone, or is none any more."""
+    messages: float
+    """Control messages a second that a host of the session may send, over ten seconds."""
+    octets: float
+    """And bytes."""
 
     @staticmethod
     def of(parameters: Parameters) -> Bounds:
@@ -71,8 +81,8 @@ class Bounds:
         probing = 5.0
         return Bounds(
             cycle=2.0,
-            # A parent looks after its children once in a refresh period.
-            one_sided=parameters.hold_cluster + parameters.refresh_cluster + probing,
+            # A child of the mesh that went unheard is kept so long.
+            one_sided=parameters.hold_mesh + parameters.refresh_cluster + probing,
             feeding_dead=parameters.hold_mesh + parameters.refresh_cluster + probing,
             leaving=parameters.leave_elect
             + 2 * parameters.leave_move
@@ -82,6 +92,10 @@ class Bounds:
             registry=parameters.hold_rp + parameters.refresh_rp + probing,
             moving=1.2 * parameters.refresh_cluster + 2.0,
             settled=2.0,
+            cluster=parameters.hold_mesh + parameters.refresh_mesh + 2 * probing,
+            # What the source of a mesh of a hundred, or a parent of 256, would send in earnest.
+            messages=250.0,
+            octets=25_000.0,
         )
 
 
@@ -100,6 +114,13 @@ class Checks:
         self._one_sided: dict[tuple[str, Node, Node], int] = {}
         self._table_bounds = table_bounds(parameters)
         self._sweeps = 0
+        self._views: dict[Node, View] = {}
+        self._homeless: dict[Node, int] = {}
+        self._sent: dict[Node, tuple[int, int]] = {}
+        self._costed_us = 0
+        self.most_messages = 0.0
+        """Control messages a second that the busiest host sent over ten seconds."""
+        self.most_bytes = 0.0
 
     def fail(self, check: str, now_us: int, who: str, detail: str) -> None:
         """Note that a check does not hold."""
@@ -145,12 +166,66 @@ class Checks:
         for node in self._nodes[self._sweeps % SWEEP_SHARE :: SWEEP_SHARE]:
             if node.alive:
                 self.after_report(node, now_us)
+        self._judge_clusters(now_us)
+        self._judge_cost(now_us)
         for node in self._nodes:
             if node.alive and node.stopped_us is not None:
                 late = now_us - node.stopped_us - self.bounds.leaving * MICROSECONDS
                 if late > 0:
                     self.fail("leaving", now_us, node.name, "was told to leave and has not left")
         self._sweeps += 1
+
+    def _judge_clusters(self, now_us: int) -> None:
+        """Check that each cluster has one super node: that its members name one that is there.
+
+        Looks at as many hosts as the sweep does. A member may name one that is gone, or is none any
+        more, for as long as it takes to hear of it.
+        """
+        now = seconds(now_us)
+        core = {
+            view.host
+            for node in self._nodes
+            if node.alive and node.forwarder is not None
+            for view in (self._views.get(node),)
+            if view is not None and view.role in CORE_ROLES
+        }
+        for node in self._nodes[self._sweeps % SWEEP_SHARE :: SWEEP_SHARE]:
+            if node.forwarder is None:
+                continue
+            if not node.alive:
+                self._views.pop(node, None)
+                self._homeless.pop(node, None)
+                continue
+            view = self._views[node] = node.view(now)
+            if view.role in CORE_ROLES:
+                core.add(view.host)
+            sound = view.parent is None or view.super_node in core or view.role in CORE_ROLES
+            if sound or len(self._views) < len(self._nodes) // 2:
+                self._homeless.pop(node, None)
+                continue
+            since = self._homeless.setdefault(node, now_us)
+            if now_us - since > self.bounds.cluster * MICROSECONDS:
+                self.fail("cluster", now_us, node.name, "names a super node that is none")
+                self._homeless[node] = now_us
+
+    def _judge_cost(self, now_us: int) -> None:
+        """Check what a host's control costs, over intervals of ten seconds."""
+        if now_us - self._costed_us < COST_INTERVAL_US:
+            return
+        interval = (now_us - self._costed_us) / MICROSECONDS
+        for node in self._nodes:
+            if node.forwarder is None:
+                continue
+            before = self._sent.get(node, (0, 0))
+            self._sent[node] = (node.sent, node.sent_bytes)
+            messages = (node.sent - before[0]) / interval
+            octets = (node.sent_bytes - before[1]) / interval
+            self.most_messages = max(self.most_messages, messages)
+            self.most_bytes = max(self.most_bytes, octets)
+            if messages > self.bounds.messages or octets > self.bounds.octets:
+                detail = f"sends {messages:.0f} control messages and {octets:.0f} bytes a second"
+                self.fail("cost", now_us, node.name, detail)
+        self._costed_us = now_us
 
     def _judge_cycles(self, now_us: int) -> None:
         for node, since in list(self._cycles.items()):

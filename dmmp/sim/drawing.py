@@ -118,6 +118,8 @@ FAULTS: dict[str, Draw] = {
     "crowd": _crowd,
     "source-returns": _source("source-returns"),
     "source-moves": _source("source-moves"),
+    "unjoin": _aimed("unjoin", "member", "relay"),
+    "forge": _aimed("forge", "host", "relay"),
     "rebind": _aimed("rebind", "member", "relay", "super-node"),
 }
 """How each kind is drawn."""

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from dmmp.errors import UsageError
+from dmmp.interest import no_interest
+from dmmp.messages import Option
+from dmmp.messages.header import HEADER, VERSION
 from dmmp.roles.view import View
 from dmmp.sim.network import Conditions, Layer
 from dmmp.sim.node import Node
-from dmmp.sim.world import World
-from dmmp.types import Instant
+from dmmp.sim.world import GROUP, PROGRAM, SHORTEST_PAYLOAD, World
+from dmmp.tun.packets import wrap_udp
+from dmmp.types import DEFAULT_PORT, Endpoint, Instant
 
 KINDS = {
     "crash": "goes off without a word; after `for` seconds it starts anew",
@@ -31,6 +36,8 @@ KINDS = {
     "crowd": "`count` more members come within `for` seconds",
     "source-returns": "the source goes off, and is back after `for` seconds at another address",
     "source-moves": "the source goes off, and after `for` seconds another machine is the source",
+    "unjoin": "its programs leave the group, and join it again after `for` seconds",
+    "forge": "a stranger sends it packets that look like the source's next ones",
     "rebind": "its address changes: the NAT before it forgot it",
 }
 """What each kind does to whom it hits."""
@@ -39,6 +46,12 @@ AIMLESS = ("crowd", "source-returns", "source-moves")
 EVERYWHERE = ("loss", "bursts", "duplicate", "reorder")
 CLASSES = ("member", "super-node", "relay", "leaf", "host")
 """Whom a fault may hit by what they are: `relay` has children, `leaf` has none, `host` is any."""
+
+STRANGER = Endpoint(IPv4Address("198.51.100.7"), DEFAULT_PORT)
+"""Who forges packets (RFC 5737)."""
+
+FORGERIES = 5
+FIRST_CHANNEL = 1
 
 BURST_MEAN = 0.25
 PAUSE_MEAN = 1.0
@@ -160,9 +173,34 @@ class Faults:
             world.jump(victim, fault.amount)
         elif fault.kind == "rebind":
             world.rebind(victim)
+        elif fault.kind == "forge":
+            self._forge(victim)
+        elif fault.kind == "unjoin" and victim.wants:
+            world.subscribe(victim, no_interest(GROUP))
+            self._later(fault, lambda: world.subscribe(victim))
         elif fault.kind == "cut":
             for other in self._victims(fault.to, 1, -1):
                 self._cut(fault, victim, other)
+
+    def _forge(self, victim: Node) -> None:
+        """Send what only the source may, from an address that nobody has."""
+        world, source = self._world, self._source()
+        view = None if source is None else source.view(world.now)
+        if view is None:
+            return
+        packet = wrap_udp(PROGRAM, Endpoint(GROUP, PROGRAM.port), b"\xff" * SHORTEST_PAYLOAD)
+        for number in range(1, FORGERIES + 1):
+            header = HEADER.pack(
+                VERSION,
+                view.tree_version,
+                Option.DATA,
+                view.session,
+                view.host,
+                len(world.packets) + number,
+                FIRST_CHANNEL,
+                len(packet),
+            )
+            world.inject(victim, STRANGER, header + packet)
 
     def _cut(self, fault: Fault, victim: Node, other: Node) -> None:
         network = self._world.network

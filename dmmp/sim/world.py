@@ -46,12 +46,11 @@ MOST_SPINS = 1_000
 SHORTEST_PAYLOAD = 8
 """Bytes of the number that each simulated packet carries; more is filled up."""
 
-_DATA = b"\x00\x00"
-_DATA_PLANE = (_DATA, b"\x00\x01")
+_DATA, _HEARTBEAT = b"\x00\x00", b"\x00\x01"
 _OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
 
 Arrival = tuple[Node, Node, Endpoint, Payload]
-"""A datagram, or a message as an object, reaches a node: receiver, sender, where from, what."""
+"""What reaches a node: receiver, sender, where from, a datagram or a message as an object."""
 
 
 class World:
@@ -180,16 +179,13 @@ class World:
 
     def resume(self, node: Node) -> None:
         """Let a machine go on with what it knew; its alarms are overdue."""
-        if not node.suspended:
-            return
-        node.suspended, node.alive, node.gone_us = False, True, None
-        self.tally.resumes(node, self.now_us)
-        self._arm(node)
-        if node.forwarder is not None:
-            self._arm_forwarder(node, node.forwarder)
+        if node.suspended:
+            node.suspended, node.alive, node.gone_us = False, True, None
+            self.tally.resumes(node, self.now_us)
+            self.jump(node, 0.0)
 
     def rebind(self, node: Node) -> None:
-        """Give a machine another address: its NAT forgot it. The old one leads nowhere."""
+        """Give a machine another address: its NAT forgot it."""
         self._addresses.renew(node, self.nodes)
 
     def jump(self, node: Node, by: float) -> None:
@@ -237,6 +233,10 @@ class World:
         )
         self._carry_out(node, outcome)
         self._arm_forwarder(node, node.forwarder)
+
+    def inject(self, node: Node, origin: Endpoint, data: bytes) -> None:
+        """Let a datagram from anywhere reach a node."""
+        self._schedule.push(self.now_us, (node, node, origin, data))
 
     # The loop.
 
@@ -297,7 +297,7 @@ class World:
         node.received += 1
         now = (self.now_us + node.ahead_us) / MICROSECONDS
         if not isinstance(payload, Message):
-            if len(payload) >= HEADER_BYTES and payload[_OPTION] in _DATA_PLANE:
+            if len(payload) >= HEADER_BYTES and payload[_OPTION] in (_DATA, _HEARTBEAT):
                 forwarder = node.forwarder
                 if forwarder is not None:
                     burst = Burst(payload, len(payload), origin)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmmp.messages.common import HostRecord
-from dmmp.policies.candidates import choose_candidates
+from dmmp.policies.candidates import Namings, choose_candidates
 from dmmp.types import HostId
 from tests.policies.drawn import hosts, ids, record
 
@@ -63,3 +63,21 @@ def test_the_random_part_spreads_a_flash_crowd() -> None:
         host for _ in range(200) for host in ids(choose_candidates(NEWCOMER, crowd, (), 12, rng))
     }
     assert len(named) > 50
+
+
+def test_nobody_is_named_too_often() -> None:
+    """A crowd is spread, and past the limit each newcomer gets one name and need not probe it."""
+    namings = Namings(rate=12.0)
+    few = [record(number, free=5) for number in range(1, 4)]
+    named: list[HostId] = []
+    for count in range(200):
+        now = count / 200
+        levels = {held.host: namings.level(held.host, now) for held in few}
+        chosen = choose_candidates(NEWCOMER, few, (), 12, Random(count), levels.__getitem__)
+        namings.note([record.host for record in chosen], now)
+        if len(chosen) > 1:
+            named += [record.host for record in chosen]
+        assert chosen
+    # The rate, and what may come at once; nobody is left out.
+    assert all(named.count(record.host) <= 12 + 4 + 1 for record in few)
+    assert namings.level(few[0].host, 60.0) == 0.0

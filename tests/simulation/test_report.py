@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from dmmp.actions import Report
+from dmmp.errors import UsageError
+from dmmp.events import Admitted
 from dmmp.sim.checks import Failure
+from dmmp.sim.drawing import draw_single
 from dmmp.sim.measure import Summary, measure, summary
 from dmmp.sim.report import SimOptions, run, tree_lines
 from dmmp.sim.scenario import Scenario
+from dmmp.types import HostId
 from tests.simulation.stand_ins import add, entry, host_of, record, start, world
 
 SMALL = SimOptions(members=12, seed=4)
@@ -126,3 +134,45 @@ def test_summaries() -> None:
     assert summary([]) == Summary(0, 0.0, 0.0, 0.0, 0.0)
     assert summary([3.0]) == Summary(1, 3.0, 3.0, 3.0, 3.0)
     assert summary(range(1, 101)) == Summary(100, 50, 96, 100, 100)
+
+
+def test_a_scenario_file_is_repeated_with_its_seed(tmp_path: Path) -> None:
+    """The seed of the command line overrides that of the file; the command names both."""
+    path = tmp_path / "small.toml"
+    path.write_text("members = 5\nwindow = 1.0\nsettle = 10.0\nseed = 7\n")
+    result = run(SimOptions(file=str(path)))
+    assert result.command == f"dmmp sim --scenario {path} --seed 7"
+    again = run(SimOptions(file=str(path), seed=9))
+    assert again.command == f"dmmp sim --scenario {path} --seed 9"
+    assert result.measures.joined == again.measures.joined == 5
+    assert result.digest != again.digest
+
+
+def test_drawn_scenarios_are_repeated_by_their_seed() -> None:
+    """And options that would change them are refused."""
+    assert SimOptions(draw="single", seed=3).scenario() == draw_single(3)
+    assert SimOptions(draw="random", seed=3).command(3) == "dmmp sim --random --seed 3"
+    for nonsense in ({"loss": 0.1}, {"members": 3}, {"file": "x.toml"}):
+        with pytest.raises(UsageError):
+            SimOptions(draw="random", **nonsense)
+
+
+def test_deliveries_are_counted_for_those_that_are_there() -> None:
+    """What is on its way to one that dies is not missed; a late packet is."""
+    made = world()
+    source = add(made, "source", entry(downstream=[1, 2]), kind="source", depth=0)
+    for name in ("a", "b"):
+        add(made, name, entry(upstream=0), Report(Admitted(HostId(1), source.endpoint, 1)))
+    start(made)
+    for name in ("a", "b"):
+        made.subscribe(made.node(name))
+    made.run_until(1.0)
+    made.originate(source)
+    made.run_until(2.0)
+    made.network.block(source.place, made.node("a").place)
+    made.originate(source)
+    made.crash(made.node("b"))
+    made.run_until(3.0)
+    assert (made.tally.members.of, made.tally.members.got) == (3, 2)
+    assert measure(made).delivery == round(2 / 3, 7)
+    assert made.tally.sent == 2 and made.tally.late == 0
