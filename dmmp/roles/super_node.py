@@ -336,9 +336,13 @@ class SuperNode(MeshingRole):
         return max(0, min(free, total))
 
     def backups_for(self, child: HostId) -> tuple[HostRecord, ...]:
-        """Name other super nodes to the cluster's children, those with most room first."""
-        others = [peer.record for peer in self.mesh.super_nodes()]
-        others.sort(key=lambda record: (-record.free_slots, record.host))
+        """Name near super nodes with room to the cluster's children.
+
+        Near ones, or the one with most room would be everybody's backup, and be refreshed by all.
+        """
+        near = [peer.record for peer in self.mesh.super_nodes()]
+        roomy = [record for record in near if record.free_slots > 0]
+        others = [*roomy[: 2 * BACKUPS], *near[:BACKUPS]]
         held = self.standing.children.confirmed.get(child)
         if held is not None and held.mesh:
             return ()  # It knows the mesh itself.
