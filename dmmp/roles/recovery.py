@@ -143,6 +143,8 @@ class RecoveringRole(SeekingRole):
         wait = self.round_trip.timeout(least, self.parameters.retry_first)
         yield from self.probe(parent.endpoint, now, self.parameters.probe_tries, wait, 1.0)
         for offer in self.backup_offers(parent)[:BACKUPS]:
+            if self.standing.requests.is_open(ProbeRequest, offer.candidate.record.endpoint, True):
+                continue
             yield self.standing.ask(
                 self.standing.make(ProbeRequest, timestamp=0),
                 offer.candidate.record.endpoint,
@@ -288,7 +290,14 @@ class RecoveringRole(SeekingRole):
     def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
         """A parent, a child or an applicant goes (slide 20)."""
         parent = self.parent()
-        if parent is None or sender != parent.endpoint or message.source != parent.record.host:
+        goes = message.reason in (LeaveReason.SHUTDOWN, LeaveReason.DISMISSED)
+        if (
+            parent is None
+            or not goes
+            or sender != parent.endpoint
+            or message.source != parent.record.host
+        ):
+            # Who moved, or declined, was a child or an applicant, whatever it is by now.
             yield from self.on_child_leaves(message, sender, now)
             return
         yield Send(self.standing.answer(LeaveResponse, message), sender)

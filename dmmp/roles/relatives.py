@@ -94,7 +94,11 @@ class Children:
 
     def will(self, heir: HostId, child: HostId, until: Instant) -> None:
         """Let `heir` have the place of `child` at the moment it confirms (slides 20, 21)."""
-        self.heirs = {held: place for held, place in self.heirs.items() if place[0] != child}
+        self.heirs = {
+            held: place
+            for held, place in self.heirs.items()
+            if place[0] != child and place[0] in self.confirmed
+        }
         if len(self.heirs) < self._parameters.children:
             self.heirs[heir] = (child, until)
 

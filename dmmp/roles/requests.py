@@ -109,10 +109,13 @@ class Requests:
             return None
         return request
 
-    def is_open(self, cls: type[Message], to: Endpoint) -> bool:
-        """Tell whether a request of this class, sent until answered, is open at this host."""
+    def is_open(self, cls: type[Message], to: Endpoint, even_once: bool = False) -> bool:
+        """Tell whether a request of this class is open at this host: one sent until answered.
+
+        With `even_once` also one that is sent but once.
+        """
         return any(
-            held.lasting and held.to == to and isinstance(held.message, cls)
+            (held.lasting or even_once) and held.to == to and isinstance(held.message, cls)
             for held in self._open.values()
         )
 
