@@ -58,6 +58,8 @@ class Trace:
 
     def event(self, at_us: int, node: Node, event: Event) -> None:
         """Note what a host reported."""
+        if not self.is_kept:
+            return
         line = f"{at_us} {node.name} {type(event).__name__} {event}"
         self._pending += _EVENT_MARK + line.encode()
         if self._write is not None:

@@ -337,8 +337,8 @@ class World:
         """Stop a host that rings again and again at one instant: time would stand still."""
         node.spins = node.spins + 1 if node.armed_us == self.now_us else 0
         if node.spins > MOST_SPINS:
-            alarm = node.host.next_alarm()
-            self.checks.fail("progress", self.now_us, node.name, f"rings without end: {alarm}")
+            detail = f"rings without end: {node.host.next_alarm()}"
+            self.checks.fail("progress", self.now_us, node.name, detail)
             self._remove(node)
 
     def _arm(self, node: Node) -> None:
@@ -386,11 +386,13 @@ class World:
     def send(self, node: Node, message: Message, to: Endpoint) -> None:
         """Send one control message from a node's address, whatever its host thinks of it."""
         payload: Payload = message
-        if self.wire:
-            payload = encode(message)
-            size = len(payload)
-        else:
-            size = size_of(message)
+        try:
+            if self.wire:
+                payload = encode(message)
+            size = len(payload) if isinstance(payload, bytes) else size_of(message)
+        except UsageError as error:
+            self.checks.fail("contract", self.now_us, node.name, str(error))
+            return
         node.sent += 1
         node.sent_bytes += size
         self.network.counts.sent_bytes += size
@@ -473,8 +475,7 @@ class World:
             node.heard_us = now_us
 
     def _report(self, node: Node, event: Event) -> None:
-        if self._traces:
-            self.trace.event(self.now_us, node, event)
+        self.trace.event(self.now_us, node, event)
         if isinstance(event, Admitted):
             if node.admitted_us is None:
                 node.admitted_us = self.now_us
@@ -494,7 +495,6 @@ class World:
 
     def _bounce(self, node: Node, sender: Node) -> None:
         """Let the sender's machine learn by ICMP that nobody listens there (RFC 792)."""
-        back = self.network.carry(node.place, sender.place)
-        if back:
-            news = Unreachable(node.endpoint)
-            self.at(self.now + seconds(back[0]), lambda: self.tell(sender, news))
+        news = Unreachable(node.endpoint)
+        for delay_us in self.network.carry(node.place, sender.place)[:1]:
+            self.at(self.now + seconds(delay_us), lambda: self.tell(sender, news))

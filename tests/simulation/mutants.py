@@ -155,6 +155,19 @@ def keeps_interest(original: Function) -> Function:
     return on_subscribe
 
 
+def without_ancestors(original: Function) -> Function:
+    """Judge an applicant as if nobody were above this host."""
+
+    def judge(self: Any, *arguments: Any) -> Any:
+        self.root_path = self.ancestors = tuple
+        try:
+            return original(self, *arguments)
+        finally:
+            del self.root_path, self.ancestors
+
+    return judge
+
+
 class Credulous(Forwarder):
     """Takes whoever sends it data for its parent."""
 
@@ -274,12 +287,12 @@ MUTANTS = [
     ),
     Mutant(
         "skips the loop check",
-        ("cycle", "joined", "heard"),
+        ("cycle", "contract"),
         8,
         several(
             swapped(UplinkRole, "may_hang_below", always(True)),
-            swapped(UplinkRole, "root_path", always(())),
-            swapped(UplinkRole, "ancestors", always(())),
+            swapped(ParentRole, "judge", without_ancestors),
+            swapped(ParentRole, "_place_for", without_ancestors),
         ),
     ),
 ]
