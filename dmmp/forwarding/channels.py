@@ -23,6 +23,10 @@ ORIGIN_MASK = 0xFFFFFFFF
 """Part of an origin key that is the origin; the rest is the session."""
 
 
+MOST_PLANS = 8
+"""Plans that are kept of a channel: one for each sender and version of the tree."""
+
+
 class Plan(NamedTuple):
     """What to do with a channel's packets from one sender, worked out once for each entry.
 
@@ -104,8 +108,10 @@ class Channel:
         `first` is the number of the packet at hand: the first that new branches get as it comes.
         """
         for plan in self.plans:
-            if plan.sender == sender:
+            if plan.sender == sender and plan.word == word:
                 return plan
+        if len(self.plans) >= MOST_PLANS:
+            self.plans.clear()
         plan = self.single_plan(sender, word, pace, first)
         self.plans.append(plan)
         return plan

@@ -21,6 +21,12 @@ PAUSE = 0.5
 LONGEST_GAPS = 2
 """So many times the longest gap of late is silence: a bursty flow, or a busy machine, has such."""
 
+BEAT_LATE = 1.5
+"""So many times the time to the next heartbeat is silence, where no data is to be expected."""
+
+IDLE_MOST = 30.0
+"""Seconds after the last packet until the channel may be given up: nothing is expected any more."""
+
 TOLD_MOST = 1.0
 """Longest time between two words of one silence."""
 
@@ -45,8 +51,10 @@ class Pace:
         "_earlier_begun",
         "_earlier_count",
         "_earlier_longest",
+        "_first_beat",
         "_gaps",
         "_granted_since",
+        "_idle_beat",
         "_least",
         "_life",
         "_longest",
@@ -65,6 +73,8 @@ class Pace:
         self.patience = 0.0
         self._gaps = parameters.silence_gaps
         self._least = parameters.silence_least
+        self._first_beat = parameters.heartbeat_first
+        self._idle_beat = parameters.heartbeat_idle
         self.reset()
 
     def reset(self) -> None:
@@ -105,24 +115,26 @@ class Pace:
             self._life = now
 
     def threshold(self) -> float:
-        """Return the silence that is remarkable, in seconds."""
-        return max(
-            self.patience,
-            self._least,
-            self._gaps * self._mean_gap(),
-            min(PAUSE, LONGEST_GAPS * max(self._longest, self._earlier_longest)),
-        )
+        """Return the silence that is remarkable, in seconds.
+
+        In a steady flow data is expected. Elsewhere heartbeats are: the pauses between them double
+        from the last packet on, so the next is due when the silence is twice as long as it was.
+        """
+        least = max(self.patience, self._least)
+        if self._is_steady():
+            longest = LONGEST_GAPS * max(self._longest, self._earlier_longest)
+            return max(least, self._gaps * self._mean_gap(), min(PAUSE, longest))
+        idle = max(self.last, self._life) - self.last
+        return least + BEAT_LATE * min(idle + self._first_beat, self._idle_beat)
 
     def silent_at(self) -> Instant | None:
-        """Say when silence will be remarkable if nothing comes; None if the flow is not steady.
+        """Say when silence will be remarkable if nothing comes; None if nothing is expected.
 
         After it was told of, that is when to tell of it again: the pause doubles each time.
         """
-        count, begun = self._counted()
-        span = self.last - begun
-        if count < STEADY_PACKETS or not span >= STEADY_SECONDS or self._rested_at == self.last:
-            return None
         since = max(self.last, self._life)
+        if self.last == _NEVER or since - self.last > IDLE_MOST:
+            return None
         threshold = self.threshold()
         if self._told_since != since:
             return since + threshold
@@ -143,6 +155,14 @@ class Pace:
             self._longest = self._earlier_longest = 0.0
         else:
             self._longest = gap
+
+    def _is_steady(self) -> bool:
+        count, begun = self._counted()
+        return (
+            count >= STEADY_PACKETS
+            and self.last - begun >= STEADY_SECONDS
+            and self._rested_at != self.last
+        )
 
     def _counted(self) -> tuple[int, Instant]:
         if self._earlier_count:

@@ -233,7 +233,10 @@ class Relay(Passing):
         elif channel is None:
             self._hold(outcome, run, active, sender, now)
         else:
-            return channel.plan(sender, active.word, active.pace, run.first)
+            # A newer tree than this host's goes by one plan too; an older one is looked at each
+            # time, because it goes stale.
+            word = run.word if active.versions.is_newer(run.word >> 16 & 0xFF) else active.word
+            return channel.plan(sender, word, active.pace, run.first)
         return None
 
     def _refusal(

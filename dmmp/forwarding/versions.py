@@ -51,6 +51,10 @@ class Versions:
         self._reaches = moved
         self._expire(now)
 
+    def is_newer(self, version: int) -> bool:
+        """Tell whether a version comes after the present one."""
+        return (self.present - version) & _MASK > _HALF
+
     def accepts(self, version: int, now: Instant) -> bool:
         """Tell whether packets of this version are taken: newer ones always are.
 

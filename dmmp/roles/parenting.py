@@ -40,7 +40,7 @@ from dmmp.roles.registration import RegisteredRole
 from dmmp.roles.relatives import Child
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.types import Endpoint, HostId, Instant, serial_newer
 
 
 class ParentRole(RegisteredRole):
@@ -177,6 +177,8 @@ class ParentRole(RegisteredRole):
             yield Report(ChildLost(former.record.host, "its place went to its heir"))
         is_new = children.confirm(record, sender, mesh, now + hold)
         child = children.confirmed[host]
+        if is_new:
+            child.confirmed = message.sequence
         changed = children.note_interest(child, message.interest, message.sequence, now + hold)
         if is_new:
             for early in self.standing.kinship.kept_for(sender, now):
@@ -255,6 +257,8 @@ class ParentRole(RegisteredRole):
         child = self.standing.children.confirmed.get(message.source)
         if child is None or child.endpoint != sender:
             return
+        if child.confirmed and serial_newer(child.confirmed, message.sequence, 32):
+            return  # It left before it came back, and the report was late.
         if message.reason == LeaveReason.HANDOVER:
             heir = message.replacement.host
             if heir and heir not in self.ancestors():

@@ -34,6 +34,8 @@ class Child:
     endpoint: Endpoint
     mesh: bool
     expires: Instant
+    confirmed: int = 0
+    """Number of the Refresh that confirmed its place: what it sent before does not end that."""
     wishes: dict[IpAddress, Wish] = field(default_factory=dict)
     branch: Branch | None = None
 

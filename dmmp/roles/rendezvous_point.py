@@ -214,7 +214,7 @@ class RendezvousPoint(Role):
         if not is_doubted:
             probe = ProbeRequest(session=session.id, source=session.me, timestamp=0)
             send, sequence, again = self.requests.open(
-                probe, endpoint, now, self.parameters.doubt_tries
+                probe, endpoint, now, self.parameters.claim_tries
             )
             self.alarms.set(RpAlarm.RETRY, again, sequence)
             yield send

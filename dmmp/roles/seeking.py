@@ -211,6 +211,8 @@ class SeekingRole(UplinkRole):
         host's forwarder asks for what it lacks: the answer is in order (slide 17).
         """
         self.state = Confirming(offer, others, previous, moving, then)
+        # It may be where this host has just left, and would be told so again.
+        self.standing.requests.close_all_to(offer.candidate.record.endpoint, LeaveReport)
         yield from self.install(now)
         self.announced = Announced()
         wants = self.standing.subtree_wants()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
+
 from dmmp.actions import ANY_ORIGIN, Branch, Replay, Withdraw
 from dmmp.forwarding.burst import Outcome, Silent
 from dmmp.forwarding.forwarder import Forwarder
@@ -257,12 +259,22 @@ def test_one_of_two_flows_that_stops_is_no_silence() -> None:
     assert said == []
 
 
-def test_a_trickle_that_stops_is_no_silence() -> None:
+def test_a_trickle_is_watched_by_its_heartbeats() -> None:
     forwarder = relay(CHILD)
+    beats = 1
     for n in range(20):
-        assert run_until(forwarder, 1.0 + 0.7 * n) == []
-        feed(forwarder, n, 1, 1.0 + 0.7 * n)
-    assert run_until(forwarder, 60.0) == []
+        begun = 1.0 + 0.7 * n
+        feed(forwarder, n, 1, begun)
+        for after in (0.2, 0.6):
+            beats += 1
+            assert run_until(forwarder, begun + after) == []
+            beat = heartbeat(beats, highest=n, started=1)
+            forwarder.forward(burst(beat), begun + after)
+    # The next one was due 0.8 s after the last.
+    last = 1.0 + 0.7 * 19 + 0.6
+    at, silent = told(forwarder, 60.0)
+    assert at == pytest.approx(last + 0.1 + 1.5 * 0.8)
+    assert silent.since == pytest.approx(last - 0.6)
 
 
 def test_when_nothing_is_wanted_any_more_silence_is_expected() -> None:
@@ -290,14 +302,15 @@ def test_a_new_upstream_has_as_long_as_the_old_one() -> None:
 
 
 def test_a_source_that_idles_is_no_silence_but_a_tail_that_is_missing_is() -> None:
-    for highest, is_told in ((199, False), (205, True)):
+    for highest, told_at in ((199, 3.19 + 0.1 + 1.5 * 0.4), (205, 3.19 + 0.1)):
         forwarder = relay(CHILD)
         for n in range(200):
             feed(forwarder, n, 1, 1 + n / 100)
-        # The source's first heartbeat after its last packet, 0.2 s later; the next ones come too.
+        # The source's first heartbeat after its last packet, 0.2 s later.
         assert len(run_until(forwarder, 3.18)) == 1
         forwarder.forward(burst(heartbeat(2, highest=highest, started=1)), 3.19)
-        assert bool(run_until(forwarder, 60.0)) == is_told
+        # An idle source is missed when its next heartbeat is.
+        assert told(forwarder, 60.0)[0] == pytest.approx(told_at)
 
 
 def test_a_host_that_wakes_late_looks_again_before_it_tells_of_silence() -> None:

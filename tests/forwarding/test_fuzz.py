@@ -20,6 +20,7 @@ from dmmp.actions import ANY_ORIGIN, Replay
 from dmmp.forwarding.answering import MOST_ANSWERED
 from dmmp.forwarding.burst import Burst, _layout
 from dmmp.forwarding.cache import RECORD_BYTES
+from dmmp.forwarding.channels import MOST_PLANS
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN
 from dmmp.forwarding.window import WINDOW
@@ -117,7 +118,7 @@ def check_bounds(forwarder: Forwarder) -> None:
         assert not channel.window.passed
         assert len(channel.wants.waiting) <= PARAMETERS.repair_wants
         assert len(channel.answered) <= MOST_ANSWERED
-        assert len(channel.plans) <= 2 and len(channel.live_from) <= 2
+        assert len(channel.plans) <= MOST_PLANS and len(channel.live_from) <= 2
 
 
 def resident_bytes() -> int:

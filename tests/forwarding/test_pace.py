@@ -26,25 +26,42 @@ def test_a_slow_flow_is_silent_after_five_mean_gaps() -> None:
     assert pace.silent_at() == pytest.approx(13.0 + 5 * 0.125, abs=0.1)
 
 
-def test_one_burst_is_no_flow() -> None:
-    assert flow(0.0, 1, packets=64).silent_at() is None
+FIRST_BEAT = 0.1 + 1.5 * 0.2
+"""Seconds after which the heartbeat is missed that follows on the last packet by 0.2 s."""
 
 
-def test_bursts_with_pauses_between_are_no_steady_flow() -> None:
-    assert flow(2.0, 5, packets=64).silent_at() is None
+def test_after_one_burst_a_heartbeat_is_expected() -> None:
+    assert flow(0.0, 1, packets=64).silent_at() == pytest.approx(10.0 + FIRST_BEAT)
 
 
-def test_too_few_packets_are_no_flow() -> None:
-    assert flow(0.4, 6).silent_at() is None
+def test_so_it_is_between_bursts_with_pauses() -> None:
+    assert flow(2.0, 5, packets=64).silent_at() == pytest.approx(18.0 + FIRST_BEAT)
+
+
+def test_and_among_few_packets() -> None:
+    assert flow(0.4, 6).silent_at() == pytest.approx(12.0 + FIRST_BEAT)
+
+
+def test_each_heartbeat_puts_the_next_off_twice_as_far_as_the_source_does() -> None:
+    pace = flow(0.4, 6)
+    for after, following in ((0.2, 0.4), (0.6, 0.8), (1.4, 1.6), (6.2, 5.0)):
+        pace.alive(12.0 + after)
+        assert pace.silent_at() == pytest.approx(12.0 + after + 0.1 + 1.5 * following)
+
+
+def test_long_after_the_last_packet_nothing_is_expected() -> None:
+    pace = flow(0.4, 6)
+    pace.alive(12.0 + 31.0)
+    assert pace.silent_at() is None
 
 
 def test_after_a_pause_the_flow_must_become_steady_again() -> None:
     pace = flow(0.01, 200)
     pace.heard(1, 20.0)
-    assert pace.silent_at() is None
+    assert pace.silent_at() == pytest.approx(20.0 + FIRST_BEAT)
     for n in range(100):
         pace.heard(1, 20.0 + 0.01 * n)
-    assert pace.silent_at() is not None
+    assert pace.silent_at() == pytest.approx(20.99 + 0.1)
 
 
 def test_a_sign_of_life_puts_silence_off() -> None:
@@ -89,8 +106,8 @@ def test_the_way_to_upstream_may_be_known_to_be_slow() -> None:
 
 
 def test_a_flow_is_steady_after_a_third_of_a_second() -> None:
-    assert flow(0.01, 25).silent_at() is None
-    assert flow(0.01, 40).silent_at() is not None
+    assert flow(0.01, 25).silent_at() == pytest.approx(10.24 + FIRST_BEAT)
+    assert flow(0.01, 40).silent_at() == pytest.approx(10.39 + 0.1)
 
 
 def test_silence_is_told_of_again_ever_more_seldom_until_a_sign_of_life() -> None:
@@ -105,7 +122,7 @@ def test_silence_is_told_of_again_ever_more_seldom_until_a_sign_of_life() -> Non
     assert pace.silent_at() == pytest.approx(40.1)
     pace.tell()
     pace.heard(1, 40.2)
-    assert pace.silent_at() is None
+    assert pace.silent_at() == pytest.approx(40.2 + FIRST_BEAT)
 
 
 def test_a_source_that_idles_is_not_missed_until_it_sends_again() -> None:
@@ -113,7 +130,8 @@ def test_a_source_that_idles_is_not_missed_until_it_sends_again() -> None:
     pace.rest(11.05)
     assert pace.silent_at() is not None
     pace.rest(11.2)
-    assert pace.silent_at() is None
+    # By then its first heartbeat is due.
+    assert pace.silent_at() == pytest.approx(11.0 + FIRST_BEAT)
     pace.heard(1, 11.3)
     assert pace.silent_at() == pytest.approx(11.3 + 0.5)
 

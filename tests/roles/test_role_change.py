@@ -136,7 +136,17 @@ def test_one_lost_measurement_costs_no_parent() -> None:
     # The RP names its present parent among the candidates.
     near = replace(SOURCE_RECORD, flags=HostFlag.SUPER_NODE)
     answered = answer(
-        ping, PingRpResponse, 0, host=ME, observed=at(100), super_nodes=(near, super_node(3))
+        ping,
+        PingRpResponse,
+        0,
+        host=ME,
+        observed=at(100),
+        super_nodes=(near, super_node(3), super_node(4)),
+        PingRpResponse,
+        0,
+        host=ME,
+        observed=at(100),
+        super_nodes=(near, super_node(3), super_node(4)),
     )
     assert sends(subject.receive(answered, RP, 3.1), ProbeRequest)
     actions = sleep(subject, 3.1 + PARAMETERS.probe_wait)

@@ -447,9 +447,11 @@ def test_one_that_leaves_is_dropped_at_once_one_that_only_moves_stays_in_the_mes
     for number in (3, 4):
         ask(subject, number, 5.0)
         subject.receive(mesh_refresh(number, RefreshKind.CHILD), at(number), 5.0)
-    moved = LeaveReport(session=SESSION, source=HostId(3), reason=LeaveReason.MOVED)
+    moved = LeaveReport(
+        session=SESSION, source=HostId(3), sequence=1 << 20, reason=LeaveReason.MOVED
+    )
     assert not reports(subject.receive(moved, at(3), 6.0))
-    left = LeaveReport(session=SESSION, source=HostId(4))
+    left = LeaveReport(session=SESSION, source=HostId(4), sequence=1 << 20)
     assert (at(3), HostState.INACTIVE, 4) in reports(subject.receive(left, at(4), 6.0))
     view = subject.view(6.0)
     assert [record.host for record in view.super_nodes] == [3] and not view.mesh_children
