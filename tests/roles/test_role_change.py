@@ -142,11 +142,6 @@ def test_one_lost_measurement_costs_no_parent() -> None:
         host=ME,
         observed=at(100),
         super_nodes=(near, super_node(3), super_node(4)),
-        PingRpResponse,
-        0,
-        host=ME,
-        observed=at(100),
-        super_nodes=(near, super_node(3), super_node(4)),
     )
     assert sends(subject.receive(answered, RP, 3.1), ProbeRequest)
     actions = sleep(subject, 3.1 + PARAMETERS.probe_wait)
