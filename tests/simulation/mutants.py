@@ -288,7 +288,7 @@ MUTANTS = [
     Mutant(
         "skips the loop check",
         ("cycle", "contract"),
-        8,
+        16,
         several(
             swapped(UplinkRole, "may_hang_below", always(True)),
             swapped(ParentRole, "judge", without_ancestors),
