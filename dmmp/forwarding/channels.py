@@ -151,10 +151,16 @@ class Announced(Channel):
     )
 
     def __init__(
-        self, key: Key, message: Heartbeat, datagram: bytes, parameters: Parameters, now: Instant
+        self,
+        key: Key,
+        message: Heartbeat,
+        datagram: bytes,
+        parameters: Parameters,
+        now: Instant,
+        window: Window | None = None,
     ) -> None:
         super().__init__(key, message.group, message.origin_address)
-        self.window = Window()
+        self.window = window or Window()
         self.gaps = Gaps(self.window, parameters)
         self.wants = Wants(parameters.repair_wants, parameters.cache_seconds)
         self.order: Order | None = None

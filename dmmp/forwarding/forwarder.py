@@ -131,6 +131,7 @@ class Forwarder(Answering):
             "cache_bytes": self._cache.used_bytes,
             "unknown_channels": len(self._unknown),
             "unknown_bytes": self._unknown.used_bytes,
+            "laid_aside": len(self._laid_aside),
         }
         by_name = {str(group): count for group, count in groups.items()}
         return self.counters.snapshot(lost, given_up, by_name, tables)

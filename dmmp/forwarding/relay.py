@@ -28,12 +28,16 @@ from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
 from dmmp.forwarding.runs import consecutive, cut_out, listed, spans
 from dmmp.forwarding.table import Active
 from dmmp.forwarding.unknown import Unknown
+from dmmp.forwarding.window import Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
 from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
-from dmmp.types import Endpoint, Instant
+from dmmp.types import Endpoint, Instant, IpAddress
+
+MOST_LAID_ASIDE = 64
+"""Windows of forgotten channels that are kept, so that nothing is delivered twice after all."""
 
 BELIEVE_AFTER = 2
 """Heartbeat periods without a heartbeat until one that is not newer is believed again."""
@@ -47,6 +51,7 @@ class Relay(Passing):
     ) -> None:
         super().__init__(parameters, ordered, rng)
         self._unknown = Unknown(parameters)
+        self._laid_aside: dict[tuple[Key, IpAddress, IpAddress], Window] = {}
         self._origins: dict[int, Origin] = {}
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
 
@@ -318,7 +323,8 @@ class Relay(Passing):
             self._forget(channel)
         if not self._table.has_room():
             return None
-        channel = Announced(key, message, datagram, self._parameters, now)
+        window = self._laid_aside.pop((key, message.group, message.origin_address), None)
+        channel = Announced(key, message, datagram, self._parameters, now, window)
         if self._ordered is not None:
             channel.order = Order(channel.window, self._ordered, self._room)
         self._table.add(channel)
@@ -352,6 +358,11 @@ class Relay(Passing):
             if channel.order is not None:
                 channel.order.flush()
             self.counters.former_given_up += channel.gaps.given_up
+            # Who was asleep for a while forgets at once what it hears of again in a moment.
+            channel.window.lay_aside()
+            if len(self._laid_aside) >= MOST_LAID_ASIDE:
+                del self._laid_aside[next(iter(self._laid_aside))]
+            self._laid_aside[channel.key, channel.group, channel.source] = channel.window
         self._cache.forget(channel.key)
         self.counters.retire(channel.group, channel.count())
 

@@ -122,6 +122,13 @@ class Window:
             fresh.append((begin, len(numbers)))
         return Sifted(fresh, duplicates, old)
 
+    def lay_aside(self) -> None:
+        """Count nothing as missing any more, but go on knowing what came."""
+        self.unseen |= self.missing
+        self.missing = self.lost = 0
+        self.passed.clear()
+        self.pause()
+
     def pause(self) -> None:
         """Expect no packets for a while: what passes until the next one is not lost."""
         self._settled = False

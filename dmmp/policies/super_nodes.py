@@ -37,8 +37,8 @@ def choose(
             break
         if host.host in taken:
             continue
-        # A leaf feeds nobody: it may come if it found no place, and if the mesh has two places left,
-        # of which it leaves one for a host that can feed others.
+        # A leaf feeds nobody: it may come if it found no place and the mesh has two left, of which
+        # it leaves one for a host that can feed others.
         leaf = is_leaf(host, parameters.leaf_below)
         if leaf and (not _offers(host) or (count > 0 and slots - count < 2)):
             continue

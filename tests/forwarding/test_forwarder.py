@@ -365,6 +365,7 @@ def test_counts_of_a_group_outlive_its_channels_and_are_bounded() -> None:
         "cache_bytes": 0,
         "unknown_channels": 0,
         "unknown_bytes": 0,
+        "laid_aside": 1,
     }
     assert (after["groups"], after["lost"]) == (before["groups"], 2)
 

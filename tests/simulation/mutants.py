@@ -273,7 +273,7 @@ MUTANTS = [
     Mutant(
         "the RP forgets super nodes",
         ("joined", "heard"),
-        2,
+        7,
         swapped(Session, "note_super_node", always(None)),
     ),
     Mutant(
