@@ -358,13 +358,14 @@ class Relay(Passing):
             if channel.order is not None:
                 channel.order.flush()
             self.counters.former_given_up += channel.gaps.given_up
+        self._cache.forget(channel.key)
+        self.counters.retire(channel.group, channel.count())
+        if isinstance(channel, Announced):
             # Who was asleep for a while forgets at once what it hears of again in a moment.
             channel.window.lay_aside()
             if len(self._laid_aside) >= MOST_LAID_ASIDE:
                 del self._laid_aside[next(iter(self._laid_aside))]
             self._laid_aside[channel.key, channel.group, channel.source] = channel.window
-        self._cache.forget(channel.key)
-        self.counters.retire(channel.group, channel.count())
 
     def _arm_sweep(self, now: Instant) -> None:
         if not self._alarms.is_set(Alarm.SWEEP):

@@ -13,6 +13,7 @@ from typing import Final
 
 from dmmp.demo import PREFIX
 from dmmp.demo.overlay import OverlayError
+from dmmp.demo.resilience.harms import NOBODY_THERE
 from dmmp.demo.resilience.lab import Lab, Shape, opened
 from dmmp.demo.resilience.results import is_suspect
 from dmmp.demo.resilience.scenarios import Scenario, Times
@@ -20,6 +21,9 @@ from dmmp.demo.resilience.structure import draw
 from dmmp.demo.resilience.trial import Outcome
 
 Say = Callable[[str], None]
+
+MOST_TREES: Final = 3
+"""New overlays for one repetition, when the present tree has nobody to take away."""
 
 TRACES: Final = "resilience"
 """How the directories with the traces of suspect repetitions begin."""
@@ -46,17 +50,27 @@ class Campaign:
     def play(self, scenario: Scenario, repetitions: int) -> Iterator[Outcome]:
         """Play a scenario so often; each outcome comes as soon as it is there."""
         for number in range(repetitions):
-            lab = self._fit_lab()
-            try:
-                outcome = scenario.play(lab, self._directory, number, self._times)
-            except OverlayError as error:
-                outcome = Outcome(scenario.name, number, "given up", "", 0, 0.0)
-                outcome.problems.append(str(error))
+            outcome = self._play_once(scenario, number)
+            for _ in range(MOST_TREES):
+                if NOBODY_THERE not in outcome.problems:
+                    break
+                self._say("a new overlay, for in the old one there is nobody to take away")
+                self._close()
+                outcome = self._play_once(scenario, number)
             if is_suspect(outcome, scenario.target):
                 self._keep(outcome)
             if outcome.harm == "given up":
                 self._close()
             yield outcome
+
+    def _play_once(self, scenario: Scenario, number: int) -> Outcome:
+        lab = self._fit_lab()
+        try:
+            return scenario.play(lab, self._directory, number, self._times)
+        except OverlayError as error:
+            outcome = Outcome(scenario.name, number, "given up", "", 0, 0.0)
+            outcome.problems.append(str(error))
+            return outcome
 
     def _fit_lab(self) -> Lab:
         """Give the overlay there is, if it comes to rest, or a new one."""

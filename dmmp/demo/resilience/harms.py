@@ -25,6 +25,9 @@ BETWEEN_TWO: Final = 0.1
 LEAVING_PATIENCE: Final = 5.0
 """How long a node that was asked to leave may take to end, seconds."""
 
+NOBODY_THERE: Final = "there was nobody to take away"
+"""The problem of a repetition whose tree has no such host; another tree has."""
+
 Victims = tuple[str, ...]
 Choice = Callable[[Mapping[str, Document]], Sequence[Victims]]
 """Tells from the nodes' documents whom a scenario may take, the first to go first."""
@@ -100,7 +103,7 @@ def play(
         stream.heard(since_ns, victims, below),
     )
     if not victims and choice is not nobody:
-        outcome.problems.append("there was nobody to take away")
+        outcome.problems.append(NOBODY_THERE)
     outcome.problems += _still_there(lab, victims)
     outcome.evidence |= {
         "harmed_at": told,
