@@ -26,6 +26,7 @@ from dmmp.messages import (
 )
 from dmmp.messages.common import (
     MAXIMUM_CANDIDATES,
+    NOT_JOINED_DEPTH,
     HostFlag,
     HostRecord,
     LeaveReason,
@@ -36,6 +37,7 @@ from dmmp.messages.common import (
 from dmmp.messages.schema import Message
 from dmmp.policies.admission import Applicant, ClusterView, Verdict, admit_first
 from dmmp.policies.backups import BACKUPS
+from dmmp.policies.capacity import mesh_share
 from dmmp.roles.registration import RegisteredRole
 from dmmp.roles.relatives import Child
 from dmmp.roles.role import Actions
@@ -63,6 +65,8 @@ class ParentRole(RegisteredRole):
             yield Send(answer, applicant.endpoint)
             return
         verdict = self.judge(applicant, mesh, message.passes > 0, now)
+        if verdict not in (Verdict.ADMIT, Verdict.LOOP) and mesh and self.make_room(applicant, now):
+            verdict = Verdict.ADMIT
         if verdict is Verdict.ADMIT:
             self.standing.children.reserve(applicant.host, mesh, now)
         if verdict is Verdict.PASS_DOWN:
@@ -72,6 +76,20 @@ class ParentRole(RegisteredRole):
             verdict, Status.FULL
         )
         yield Send(self.offer(JoinResponse, message, status, mesh, now), applicant.endpoint)
+
+    def make_room(self, applicant: HostRecord, now: Instant) -> bool:
+        """Promise a homeless super node that can feed others the place of one that feeds nobody.
+
+        Else leaves that came first could fill the mesh and keep it from growing (Decision 40).
+        """
+        if applicant.depth != NOT_JOINED_DEPTH or mesh_share(applicant.out_degree) == 0:
+            return False
+        for child in self.standing.children.of(mesh=True):
+            if mesh_share(child.record.out_degree) == 0:
+                until = now + self.parameters.reservation_hold
+                self.standing.children.will(applicant.host, child.record.host, until)
+                return True
+        return False
 
     def judge(self, applicant: HostRecord, mesh: bool, may_pass: bool, now: Instant) -> Verdict:
         """Ask the admission policy."""
@@ -175,6 +193,12 @@ class ParentRole(RegisteredRole):
             children.remove(former.record.host)
             self.standing.requests.close_all_to(former.endpoint, ProbeRequest)
             yield Report(ChildLost(former.record.host, "its place went to its heir"))
+            # One that leaves knows it; any other asks the heir first.
+            yield self.standing.ask(
+                self.standing.make(LeaveReport, reason=LeaveReason.DISMISSED, replacement=record),
+                former.endpoint,
+                now,
+            )
         is_new = children.confirm(record, sender, mesh, now + hold)
         child = children.confirmed[host]
         if is_new:
