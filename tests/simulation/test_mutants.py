@@ -10,6 +10,7 @@ from dmmp.sim.scenario import Scenario
 from tests.simulation.mutants import MOST_SEEDS, MUTANTS, REAL_THING, Mutant, arena, failures, lossy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mutant_is_caught(mutant: Mutant) -> None:
     """Within its number of seeds, by a check that is meant to."""
@@ -21,6 +22,7 @@ def test_a_mutant_is_caught(mutant: Mutant) -> None:
     pytest.fail(f"{mutant.name}: not caught with seeds 1 to {mutant.seeds}, only {found}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, MOST_SEEDS + 1))
 @pytest.mark.parametrize("scenario", [arena, lossy])
 def test_the_same_seeds_hold_without_a_mistake(

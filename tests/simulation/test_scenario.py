@@ -100,6 +100,7 @@ def digests(hash_seed: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
     """No order of a set of strings or addresses reaches an action (§4.6)."""
     first, second = digests("1"), digests("2")
@@ -108,7 +109,9 @@ def test_a_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
     assert first[0] == Scenario.from_seed(2).play().trace.digest()
 
 
-@pytest.mark.parametrize("seed", [2, 5, 23])
+@pytest.mark.parametrize(
+    "seed", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(23, marks=pytest.mark.slow)]
+)
 def test_bytes_on_the_wire_change_nothing(seed: int) -> None:
     """Every message through the codec and back: the same trace, to the digest."""
     scenario = Scenario.from_seed(seed)

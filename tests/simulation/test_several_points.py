@@ -188,7 +188,10 @@ def test_nobody_notices_a_dead_rp_and_its_return_is_noticed_within_one_refresh()
 # The source dies and returns.
 
 
-@pytest.mark.parametrize("pause", [0.5, 5.0, 40.0])
+@pytest.mark.parametrize(
+    "pause",
+    [0.5, pytest.param(5.0, marks=pytest.mark.slow), pytest.param(40.0, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("points", [1, 2])
 def test_a_source_that_is_started_again_is_heard_from_its_first_packet_on(
     pause: float, points: int
@@ -239,7 +242,10 @@ def test_a_source_that_comes_back_elsewhere_is_taken_in_seconds() -> None:
     stage.sound()
 
 
-@pytest.mark.parametrize("cut", [5.0, 20.0, 60.0, 100.0])
+LONG_CUTS = [pytest.param(seconds, marks=pytest.mark.slow) for seconds in (20.0, 60.0, 100.0)]
+
+
+@pytest.mark.parametrize("cut", [5.0, *LONG_CUTS])
 def test_a_source_that_was_cut_off_and_comes_back_is_heard_again(cut: float) -> None:
     stage = settled()
     old = stage.source.view(20.0).host
