@@ -22,6 +22,7 @@ class Parameters:
     claim_tries: int = 3  # Decision 56: probes of a source before another takes its place
     doubt_tries: int = 5  # slide 18: probes of a relative that nobody waits for
     probe_wait_least: float = 0.05  # Decision 11: the shortest wait for an answer to a probe
+    doubt_wait: float = 0.1  # Decision 20: between two probes of a child that is said to be dead
     switch_tries: int = 2  # Decision 20: a backup that does not confirm is passed over
     switch_wait_least: float = 0.1  # Decision 20: the shortest wait for a backup's confirmation
     held_up: float = 0.05  # Decision 11: an alarm so late tells of this host, not of the other

@@ -29,12 +29,13 @@ from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS
 from dmmp.policies.parents import Candidate
 from dmmp.roles.kin import Kin
+from dmmp.roles.relatives import Child
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Standing
 from dmmp.roles.states import Confirming, Leaving, Offer, Parent
-from dmmp.types import Endpoint, Instant
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 RELATIVE_TRIES = 2
 """Tries of a Refresh to a backup or a sibling (Decision 9): the next one is due in seconds."""
@@ -46,6 +47,8 @@ class RecoveringRole(SeekingRole):
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
         self.kinship = standing.kinship
+        self.former: HostId = NO_HOST
+        """The parent lost last: whoever names it does not know yet."""
 
     # Relatives, kept warm.
 
@@ -162,9 +165,14 @@ class RecoveringRole(SeekingRole):
         if parent is not None and parent.endpoint == message.endpoint:
             yield from self.doubt_parent(parent, now)
             self.standing.requests.hasten(ProbeRequest, message.endpoint)
-        elif self.standing.children.by_endpoint(message.endpoint) is not None:
-            yield from self.probe(message.endpoint, now)
-            self.standing.requests.hasten(ProbeRequest, message.endpoint)
+        else:
+            yield from self.doubt_child(self.standing.children.by_endpoint(message.endpoint), now)
+
+    def doubt_child(self, child: Child | None, now: Instant) -> Actions:
+        """Probe a child that is said to be dead: its children are about to ask for its place."""
+        if child is not None:
+            tries, wait = self.parameters.probe_tries, self.parameters.doubt_wait
+            yield from self.probe(child.endpoint, now, tries, wait, 1.0)
 
     def on_probe_response(self, message: ProbeResponse, sender: Endpoint, now: Instant) -> Actions:
         """A relative is alive; if another host answers there now, the relative is not."""
@@ -207,17 +215,16 @@ class RecoveringRole(SeekingRole):
             yield from self.drop_child(child.record.host, "silent", now)
 
     def on_status_report(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
-        """A relative says that this host's parent is inactive: see for oneself (slide 18)."""
+        """A relative says that the parent, or a child, is inactive: see for oneself (slide 18)."""
         yield Send(self.standing.answer(StatusResponse, message), sender)
         parent = self.parent()
         known = self.kinship.at(sender) is not None or self.kinship.is_guest(sender, now)
-        if (
-            parent is not None
-            and known
-            and message.state == HostState.INACTIVE
-            and message.subject.host == parent.record.host
-            and not self.standing.requests.is_open(ProbeRequest, parent.endpoint)
-        ):
+        if not known or message.state != HostState.INACTIVE:
+            return
+        subject = message.subject.host
+        if parent is None or subject != parent.record.host:
+            yield from self.doubt_child(self.standing.children.confirmed.get(subject), now)
+        elif not self.standing.requests.is_open(ProbeRequest, parent.endpoint):
             yield from self.doubt_parent(parent, now)
 
     # Another parent.
@@ -227,6 +234,7 @@ class RecoveringRole(SeekingRole):
         parent = self.parent()
         assert parent is not None
         yield Report(ParentLost(parent.record.host, reason))
+        self.former = parent.record.host
         self.standing.requests.close_all_to(parent.endpoint)
         # It may live, and would feed this host until its place there lapses.
         goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
@@ -251,6 +259,10 @@ class RecoveringRole(SeekingRole):
         for kin in self.kinship.named.values():
             report = self.standing.make(StatusReport, state=HostState.INACTIVE, subject=subject)
             yield self.standing.ask(report, kin.endpoint, now, tries=1)
+
+    def is_shunned(self, host: HostId) -> bool:
+        """Tell whether a host is known to be no parent for this one."""
+        return host == self.former and self.parent() is None
 
     def backup_offers(self, parent: Parent) -> list[Offer]:
         """List the backups as places to take up: those heard last, not below the lost parent."""

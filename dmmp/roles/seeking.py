@@ -34,7 +34,7 @@ from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
 from dmmp.roles.states import Asking, Confirming, Joined, Offer, Parent
 from dmmp.roles.uplink import Announced, UplinkRole, narrowed, with_relatives
-from dmmp.types import Endpoint, Instant
+from dmmp.types import Endpoint, HostId, Instant
 
 ASKED_AT_ONCE = 3
 """Candidates asked in parallel (slide 16: several offers are compared)."""
@@ -269,6 +269,10 @@ class SeekingRole(UplinkRole):
         yield from self.on_relatives_named(now)
         yield from self.on_joined(now)
 
+    def is_shunned(self, host: HostId) -> bool:
+        """Tell whether a host is known to be no parent for this one."""
+        return False
+
     def _note_children_of(self, message: RefreshResponse) -> None:
         """Take the children that a full host names for next: they have room (slide 16)."""
         state = self.state
@@ -278,7 +282,9 @@ class SeekingRole(UplinkRole):
         named = [
             Offer(Candidate(record), message.super_node, (record.host, *path))
             for record in message.backups
-            if record.host not in known and record.endpoint.port
+            if record.host not in known
+            and record.endpoint.port
+            and not self.is_shunned(record.host)
         ]
         usable = [offer for offer in named if self.may_hang_below(offer.path)]
         self.state = replace(state, others=(*usable, *state.others)[:MAXIMUM_CANDIDATES])
