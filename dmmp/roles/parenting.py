@@ -67,8 +67,10 @@ class ParentRole(RegisteredRole):
         verdict = self.judge(applicant, mesh, message.passes > 0, now)
         if verdict not in (Verdict.ADMIT, Verdict.LOOP) and mesh and self.make_room(applicant, now):
             verdict = Verdict.ADMIT
-        if verdict is Verdict.ADMIT:
-            self.standing.children.reserve(applicant.host, mesh, now)
+        children = self.standing.children
+        if verdict is Verdict.ADMIT and children.inherits(applicant.host, mesh, now) is None:
+            # An heir has a child's place and needs no other: both together would be one too many.
+            children.reserve(applicant.host, mesh, now)
         if verdict is Verdict.PASS_DOWN:
             yield from self.pass_down(message, applicant, mesh)
             return
