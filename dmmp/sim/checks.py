@@ -121,6 +121,7 @@ class Checks:
         self._homeless: dict[Node, int] = {}
         self._sent: dict[Node, tuple[int, int]] = {}
         self._costed_us = 0
+        self._swept_us = 0
         self.most_messages = 0.0
         """Control messages a second that the busiest host sent over ten seconds."""
         self.most_bytes = 0.0
@@ -169,8 +170,9 @@ class Checks:
         for node in self._nodes[self._sweeps % SWEEP_SHARE :: SWEEP_SHARE]:
             if node.alive:
                 self.after_report(node, now_us)
-        self._judge_clusters(now_us)
+        self._judge_clusters(now_us, now_us - self._swept_us)
         self._judge_cost(now_us)
+        self._swept_us = now_us
         for node in self._nodes:
             if node.alive and node.stopped_us is not None:
                 late = now_us - node.stopped_us - self.bounds.leaving * MICROSECONDS
@@ -178,12 +180,13 @@ class Checks:
                     self.fail("leaving", now_us, node.name, "was told to leave and has not left")
         self._sweeps += 1
 
-    def _judge_clusters(self, now_us: int) -> None:
+    def _judge_clusters(self, now_us: int, since_last_us: int) -> None:
         """Check that each cluster has one super node: that its members name one that is there.
 
         Looks at as many hosts as the sweep does. A member may name one that is gone, or is none any
-        more, for as long as it takes to hear of it.
+        more, for as long as it takes to hear of it; and one that is new, until it was looked at.
         """
+        allowed_us = self.bounds.cluster * MICROSECONDS + SWEEP_SHARE * since_last_us
         now = seconds(now_us)
         core = {
             view.host
@@ -207,7 +210,7 @@ class Checks:
                 self._homeless.pop(node, None)
                 continue
             since = self._homeless.setdefault(node, now_us)
-            if now_us - since > self.bounds.cluster * MICROSECONDS:
+            if now_us - since > allowed_us:
                 self.fail("cluster", now_us, node.name, "names a super node that is none")
                 self._homeless[node] = now_us
 
