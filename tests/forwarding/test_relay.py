@@ -391,3 +391,16 @@ def test_delivery_is_by_this_hosts_interest_alone() -> None:
     assert delivered(forwarder.forward(burst(many(1, 2)), 1.0)) == b""
     forwarder.apply(install(deliver=WANT), 1.0)
     assert delivered(forwarder.forward(burst(many(3, 2)), 1.0)) == b"".join(many(3, 2))
+
+
+def test_a_channel_forgotten_and_heard_of_again_delivers_nothing_twice() -> None:
+    """Who was asleep forgets its channels when it wakes; the last packets may come again then."""
+    forwarder = relay(CHILD)
+    forwarder.forward(burst(heartbeat(1)), 1.0)
+    assert sent(forwarder.forward(burst([datagram(n) for n in (1, 2, 3)]), 1.0))
+    while (alarm := forwarder.next_alarm()) is not None:
+        forwarder.wake(alarm[0])
+    assert forwarder.snapshot()["tables"]["channels"] == 0
+    forwarder.forward(burst(heartbeat(2)), 90.0)
+    repeated = forwarder.forward(burst([datagram(n) for n in (2, 3, 4)]), 90.0)
+    assert sent(repeated) == {CHILD: datagram(4)}
