@@ -188,9 +188,11 @@ class Announced(Channel):
         return self.delivers or bool(self.wanting)
 
     def take_beginning(self) -> None:
-        """Know where the numbers begin if nothing has been sent yet: the first may be lost, too."""
+        """Know where the numbers begin, or go on after a pause: the first may be lost, too."""
         if self.wanted and not self._counts:
             self.window.begin_after(self._announced)
+        elif self.wanted:
+            self.window.go_on_after(self._announced)
 
     def take_tail(self) -> None:
         """Count the end that did not come as a gap."""
@@ -210,6 +212,10 @@ class Announced(Channel):
         begun anew, or a new parent repeats the last one.
         """
         return serial_newer(sequence, self._sequence, 32) or now - self._heard_at > quiet
+
+    def is_repeated(self, sequence: int) -> bool:
+        """Tell whether this is the number of the heartbeat taken last."""
+        return sequence == self._sequence
 
     def refresh(self, message: Heartbeat, datagram: bytes, now: Instant) -> None:
         """Take in a heartbeat."""

@@ -286,6 +286,9 @@ class Relay(Passing):
         # An own channel is not met here: its origin is refused before.
         assert channel is None or isinstance(channel, Announced)
         if channel is not None and not channel.is_news(message.sequence, now, self._quiet):
+            if channel.is_repeated(message.sequence):
+                # Upstream tells again where the numbers are, because they are wanted again.
+                channel.take_beginning()
             self.counters.drop("old_heartbeat")
             return
         active.pace.alive(now)

@@ -58,6 +58,7 @@ class Window:
     """
 
     __slots__ = (
+        "_goes_on",
         "_old_row",
         "_settled",
         "accepted_at",
@@ -77,6 +78,8 @@ class Window:
         self.accepted_at: Instant = float("-inf")
         self._old_row = 0
         self._settled = False
+        # Not settled, but the number before the next one sent is known to be `highest`.
+        self._goes_on = False
 
     @property
     def begun(self) -> bool:
@@ -131,19 +134,33 @@ class Window:
 
     def pause(self) -> None:
         """Expect no packets for a while: what passes until the next one is not lost."""
-        self._settled = False
+        self._settled = self._goes_on = False
 
     def tail(self, announced: int) -> int:
         """Count the numbers after `highest` up to `announced`: sent, and not here yet."""
         ahead = (announced - self.highest) & SEQUENCE_MASK
-        most = OUTAGE if self.begun else FIRST_LOST
-        return ahead if self._settled and ahead <= most else 0
+        most = OUTAGE if self.begun and self._settled else FIRST_LOST
+        return ahead if (self._settled or self._goes_on) and ahead <= most else 0
 
     def begin_after(self, highest: int) -> None:
         """Know, before anything came, that the next number sent is the one after this."""
         if not self.begun:
             self.highest = highest
             self._settled = True
+
+    def go_on_after(self, highest: int) -> None:
+        """Know after a pause that the next number sent is the one after this, or a little later.
+
+        Whoever says so may not have heard the last of it: `FIRST_LOST` numbers at most are believed
+        to be lost before the first that comes, more were sent while nobody wanted them.
+        """
+        ahead = (highest - self.highest) & SEQUENCE_MASK
+        if self._settled or self._goes_on or not self.begun or ahead >= _HALF:
+            return
+        self.missing = self.missing << min(ahead, WINDOW) & _FULL
+        self.unseen = (self.unseen << ahead | (1 << ahead) - 1) & _FULL if ahead < WINDOW else _FULL
+        self.highest = highest
+        self._goes_on = True
 
     def expect(self, announced: int) -> None:
         """Take all numbers up to `announced` as sent: those that did not come are missing now.
@@ -176,6 +193,8 @@ class Window:
         if not 0 < ahead < _HALF:
             return False
         gap = ahead - 1
+        self._settled = self._settled or (self._goes_on and gap <= FIRST_LOST)
+        self._goes_on = False
         if ahead > WINDOW:
             if ahead > OUTAGE or not self._settled:
                 self._begin_at(first)
@@ -225,4 +244,4 @@ class Window:
     def _begin_at(self, first: int) -> None:
         self.highest = (first - 1) & SEQUENCE_MASK
         self.missing, self.unseen = 0, _FULL
-        self._settled = True
+        self._settled, self._goes_on = True, False

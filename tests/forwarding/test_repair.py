@@ -214,6 +214,30 @@ def test_the_very_first_packets_are_missed_too_if_their_announcement_came() -> N
     assert woken(forwarder, 9.0) == [] and forwarder.snapshot()["lost"] == 0
 
 
+@pytest.mark.parametrize("beat", [2, 3])
+def test_the_first_packet_after_a_pause_is_missed_too_if_nothing_came_between(beat: int) -> None:
+    forwarder = member()
+    take(forwarder, 1, 2)
+    forwarder.forward(burst(heartbeat(2, highest=2, started=1)), 1.2)
+    forwarder.apply(install(), 2.0)
+    forwarder.apply(install(deliver=WANT), 3.0)
+    # As upstream greets whoever wants it again: with its last heartbeat, or with a later one.
+    forwarder.forward(burst(heartbeat(beat, highest=2, started=1)), 3.01)
+    take(forwarder, 4, now=4.0)
+    assert woken(forwarder, 4.02) == [(4.01, PARENT, [3])]
+
+
+def test_what_came_while_nobody_wanted_it_is_not_asked_for() -> None:
+    forwarder = member()
+    take(forwarder, 1, 2)
+    forwarder.forward(burst(heartbeat(2, highest=2, started=1)), 1.2)
+    forwarder.apply(install(), 2.0)
+    forwarder.apply(install(deliver=WANT), 3.0)
+    forwarder.forward(burst(heartbeat(3, highest=900, started=1)), 3.01)
+    take(forwarder, 901, now=4.0)
+    assert woken(forwarder, 9.0) == [] and forwarder.snapshot()["lost"] == 0
+
+
 def test_the_role_may_know_that_upstream_is_far() -> None:
     forwarder = member(patience=0.9)
     take(forwarder, 1, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmmp.forwarding.window import OUTAGE, RESTART, RESTART_QUIET, WINDOW, Window
+from dmmp.forwarding.window import FIRST_LOST, OUTAGE, RESTART, RESTART_QUIET, WINDOW, Window
 
 M = 2**32
 
@@ -164,6 +164,32 @@ def test_a_pause_is_no_loss_but_what_came_stays_known() -> None:
     assert window.lost == 0
     window.admit(503, 1, 1.0)
     assert window.lost == 1
+
+
+def test_after_a_pause_an_announcement_tells_where_the_numbers_go_on() -> None:
+    window = Window()
+    window.admit(1, 10, 0.0)
+    window.pause()
+    window.go_on_after(20)
+    window.go_on_after(30)
+    assert (window.highest, window.lost, window.passed) == (20, 0, [])
+    assert take(window, 5, 1) == []
+    assert take(window, 15, 1) == [15]
+    assert [window.tail(n) for n in (20, 21, 20 + FIRST_LOST + 1)] == [0, 1, 0]
+    window.admit(23, 1, 1.0)
+    assert (window.lost, window.passed) == (2, [(21, 2)])
+
+
+def test_an_announcement_from_long_before_the_end_of_the_pause_costs_nothing() -> None:
+    for first in (20 + FIRST_LOST + 2, 21 + WINDOW, 20 + 2 * OUTAGE):
+        window = Window()
+        window.admit(1, 10, 0.0)
+        window.pause()
+        window.go_on_after(20)
+        assert window.admit(first, 1, 1.0)
+        assert (window.lost, window.passed) == (0, [])
+        window.admit(first + 2, 1, 1.0)
+        assert window.passed == [(first + 1, 1)]
 
 
 def test_the_tail_is_what_was_announced_and_did_not_come() -> None:
