@@ -13,16 +13,17 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 
 from dmmp.actions import Report, Send
-from dmmp.events import ChildLost
+from dmmp.events import ChildLost, ParentLost
 from dmmp.messages import (
     DataRequest,
     LeaveReport,
     LeaveResponse,
     ProbeRequest,
+    ProbeResponse,
     RefreshRequest,
 )
 from dmmp.messages.common import HostFlag, HostRecord, LeaveReason, RefreshKind, Status
-from dmmp.messages.local import Stop
+from dmmp.messages.local import Silence, Stop, Unreachable
 from dmmp.roles.recovery import RecoveringRole
 from dmmp.roles.relatives import Child
 from dmmp.roles.role import Actions
@@ -134,6 +135,24 @@ class LeavingRole(RecoveringRole):
         if state.step is LeavingStep.HEIR and sender == parent.endpoint:
             yield self._leave_report(heir.endpoint, parent.record, LeaveReason.SHUTDOWN, now)
 
+    def lose_parent(self, reason: str, now: Instant) -> Actions:
+        """Who leaves has nothing to hand over to a dead parent: those below go to their backups."""
+        state = self.state
+        if not isinstance(state, Leaving):
+            yield from super().lose_parent(reason, now)
+        elif state.parent is not None and state.step is not LeavingStep.GOODBYE:
+            yield Report(ParentLost(state.parent.record.host, reason))
+            self.state = replace(state, parent=None)
+            yield from self._say_goodbye(now)
+
+    def on_leaving_unreachable(
+        self, message: Unreachable, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """Ask the parent whether it lives; a child that does not will not be waited for long."""
+        parent = self.parent()
+        if parent is not None and parent.endpoint == message.endpoint:
+            yield from self.on_unreachable(message, sender, now)
+
     def on_child_goes(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
         """A child has another parent now, or leaves too; the parent itself may go."""
         yield Send(self.standing.answer(LeaveResponse, message), sender)
@@ -186,5 +205,8 @@ LEAVING: Mapping[tuple[type, type], Callable[..., Actions]] = {
     (Leaving, ProbeRequest): LeavingRole.on_probe,
     (Leaving, RefreshRequest): LeavingRole.on_leaving_refresh,
     (Leaving, DataRequest): LeavingRole.on_data_request,
+    (Leaving, ProbeResponse): LeavingRole.on_probe_response,
+    (Leaving, Silence): LeavingRole.on_silence,
+    (Leaving, Unreachable): LeavingRole.on_leaving_unreachable,
 }
-"""What a leaving host still reacts to: those below it that have not moved."""
+"""What a leaving host still reacts to: those below it that have not moved, and its parent's end."""

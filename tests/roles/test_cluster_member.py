@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypeVar
 
-from dmmp.actions import Action, Replay, Send
+from dmmp.actions import Action, Replay
 from dmmp.events import Admitted, ChildAdded, ParentLost, Promoted
 from dmmp.interest import Interest, interest, no_interest
 from dmmp.messages import (
@@ -16,7 +16,6 @@ from dmmp.messages import (
     JoinRequest,
     JoinResponse,
     LeaveReport,
-    LeaveResponse,
     Message,
     PingRpRequest,
     PingRpResponse,
@@ -37,7 +36,7 @@ from dmmp.messages.common import (
     RefreshKind,
     Status,
 )
-from dmmp.messages.local import Silence, Stop, Subscribe
+from dmmp.messages.local import Silence, Subscribe
 from dmmp.roles.end_host import EndHost
 from dmmp.types import SELF, HostId, Instant
 from tests.roles.stage import (
@@ -442,40 +441,6 @@ def test_only_the_source_can_make_it_a_super_node() -> None:
     answered = only(member.receive(setup, at(3), 12.0), SetupResponse)
     assert answered.message.status == Status.NOT_SUPER_NODE  # type: ignore[attr-defined]
     assert member.view(12.0).role == "member"
-
-
-def test_it_leaves_in_good_order() -> None:
-    member = joined()
-    adopt(member, 9, 11.0)
-    handover = only(member.receive(Stop(), SELF, 12.0), LeaveReport)
-    # Its place goes to its child, which is served until it has it.
-    assert handover.to == at(3) and said(handover).reason == LeaveReason.HANDOVER
-    assert said(handover).replacement.host == 9
-    agreed = answer(handover, LeaveResponse, 3)
-    farewell = only(member.receive(agreed, at(3), 12.1), LeaveReport)
-    assert farewell.to == at(9) and said(farewell).replacement.host == 3
-    assert member.role.upstream() == (at(3),)
-    moved = LeaveReport(session=SESSION, source=HostId(9), sequence=9, reason=LeaveReason.MOVED)
-    gone = sends(member.receive(moved, at(9), 12.5), LeaveReport)
-    assert {send.to for send in gone} == {at(1), at(3)}
-
-
-def said(send: Send) -> LeaveReport:
-    """Return a leave report that is sent."""
-    assert isinstance(send.message, LeaveReport)
-    return send.message
-
-
-def test_nobody_answers_and_it_leaves_all_the_same() -> None:
-    member = joined()
-    member.receive(Stop(), SELF, 12.0)
-    now = 12.0
-    while member.view(now).state != "Gone":
-        alarm = member.next_alarm()
-        assert alarm is not None
-        now = alarm[0]
-        member.wake(now)
-    assert now <= 12.0 + PARAMETERS.leave_wait
 
 
 def test_a_parent_that_is_too_deep_is_left_before_its_path_cannot_be_sent_on() -> None:
