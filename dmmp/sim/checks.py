@@ -16,7 +16,7 @@ from dmmp.roles.source import MAXIMUM_KNOWN
 from dmmp.roles.view import View
 from dmmp.sim.node import Node
 from dmmp.sim.schedule import MICROSECONDS, seconds
-from dmmp.types import Instant
+from dmmp.types import NO_HOST, HostId, Instant
 
 MOST_FAILURES = 20
 """More are not kept: the first one is what matters."""
@@ -117,8 +117,8 @@ class Checks:
         self._one_sided: dict[tuple[str, Node, Node], int] = {}
         self._table_bounds = table_bounds(parameters)
         self._sweeps = 0
-        self._views: dict[Node, View] = {}
-        self._homeless: dict[Node, int] = {}
+        self._core: set[HostId] = set()
+        self._homeless: dict[Node, tuple[HostId, int]] = {}
         self._sent: dict[Node, tuple[int, int]] = {}
         self._costed_us = 0
         self._swept_us = 0
@@ -184,35 +184,39 @@ class Checks:
         """Check that each cluster has one super node: that its members name one that is there.
 
         Looks at as many hosts as the sweep does. A member may name one that is gone, or is none any
-        more, for as long as it takes to hear of it; and one that is new, until it was looked at.
+        more, for as long as it takes to hear of it; in a long time it may name several such.
         """
         allowed_us = self.bounds.cluster * MICROSECONDS + SWEEP_SHARE * since_last_us
         now = seconds(now_us)
-        core = {
-            view.host
-            for node in self._nodes
-            if node.alive and node.forwarder is not None
-            for view in (self._views.get(node),)
-            if view is not None and view.role in CORE_ROLES
-        }
+        is_fresh = self._sweeps % SWEEP_SHARE == 0
+        if is_fresh:
+            self._core = self._super_nodes(now)
         for node in self._nodes[self._sweeps % SWEEP_SHARE :: SWEEP_SHARE]:
             if node.forwarder is None:
                 continue
-            if not node.alive:
-                self._views.pop(node, None)
+            view = node.view(now) if node.alive else None
+            if view is None or view.parent is None or view.role in CORE_ROLES:
                 self._homeless.pop(node, None)
                 continue
-            view = self._views[node] = node.view(now)
-            if view.role in CORE_ROLES:
-                core.add(view.host)
-            sound = view.parent is None or view.super_node in core or view.role in CORE_ROLES
-            if sound or len(self._views) < len(self._nodes) // 2:
+            named = view.super_node
+            if named not in self._core and not is_fresh:
+                is_fresh = True
+                self._core = self._super_nodes(now)
+            if named in self._core:
                 self._homeless.pop(node, None)
                 continue
-            since = self._homeless.setdefault(node, now_us)
+            former, since = self._homeless.get(node, (NO_HOST, now_us))
+            if former != named:
+                since = now_us
+            self._homeless[node] = named, since
             if now_us - since > allowed_us:
                 self.fail("cluster", now_us, node.name, "names a super node that is none")
-                self._homeless[node] = now_us
+                self._homeless[node] = named, now_us
+
+    def _super_nodes(self, now: Instant) -> set[HostId]:
+        """List the source and the super nodes there are."""
+        views = (node.view(now) for node in self._nodes if node.alive and node.forwarder)
+        return {view.host for view in views if view.role in CORE_ROLES}
 
     def _judge_cost(self, now_us: int) -> None:
         """Check what a host's control costs, over intervals of ten seconds."""
