@@ -11,6 +11,7 @@ from dmmp.actions import Action, Install, Report, Send
 from dmmp.actions import ForwardingEntry as Entry
 from dmmp.events import Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
+from dmmp.forwarding.outgoing import Queued
 from dmmp.interest import interest
 from dmmp.messages import ProbeRequest, decode, encode
 from dmmp.messages.header import HEADER
@@ -94,6 +95,7 @@ class ScriptedSocket:
         self.local = PEER
         self.counters: dict[str, int] = {}
         self.sent: list[Transmit] = []
+        self.lossy: list[Endpoint] = []
         self.incoming: asyncio.Queue[list[Burst]] = asyncio.Queue()
 
     async def receive(self) -> list[Burst]:
@@ -110,6 +112,12 @@ class ScriptedSocket:
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         self.sent.append(Transmit(datagram, len(datagram), to))
+
+    def lost(self, to: Endpoint) -> None:
+        self.lossy.append(to)
+
+    def queues(self) -> dict[Endpoint, Queued]:
+        return {}
 
     def close(self) -> None:
         self.incoming.put_nowait([])
