@@ -34,7 +34,7 @@ CREDIT = 0.01
 TURN_SECONDS = 0.002
 """Seconds of a rate that one receiver gets in its turn; less than a packet is a packet."""
 
-PACED_SECONDS = 10.0
+PACED_SECONDS = 30.0
 """So long after the last lost packet its receiver is paced."""
 
 PACE_MARGIN = 1.25
@@ -50,6 +50,7 @@ LEAST_TURN_BYTES = 3000
 """Two packets in a turn at least."""
 
 _SPAN = 0.5
+_FIRST_SPAN = 0.2
 _NEVER = float("-inf")
 
 
@@ -115,7 +116,7 @@ class Queue:
 
     def _measure(self, size: int, now: Instant) -> None:
         lasted = now - self._begun
-        if lasted >= _SPAN:
+        if lasted >= _SPAN or (self._earlier is None and lasted >= _FIRST_SPAN):
             # After a pause what was before says nothing.
             self._earlier = self._count / lasted if lasted < 2 * _SPAN else None
             self._begun, self._count = now, 0
