@@ -14,6 +14,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 from dmmp.forwarding.burst import Burst, Octets
 from dmmp.forwarding.outgoing import Outgoing, Queued
@@ -39,7 +40,7 @@ from dmmp.runtime.sockets import (
     kernel_drops,
     new_counters,
 )
-from dmmp.types import Endpoint
+from dmmp.types import Endpoint, Instant
 
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY_BYTES = socket.CMSG_SPACE(struct.calcsize("i"))
@@ -57,7 +58,12 @@ _log = logging.getLogger(__name__)
 class BatchedSocket:
     """The `DatagramSocket` of Linux: see the module's docstring."""
 
-    def __init__(self, opened: socket.socket, outgoing: Outgoing | None = None) -> None:
+    def __init__(
+        self,
+        opened: socket.socket,
+        outgoing: Outgoing | None = None,
+        clock: Callable[[], Instant] = time.monotonic,
+    ) -> None:
         """Take a bound socket; raise `OSError` if this kernel cannot batch."""
         opened.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
         # Asking for no segmentation is allowed exactly where segmentation is known.
@@ -71,7 +77,10 @@ class BatchedSocket:
         self._refusals: dict[Address, float] = {}
         self._awaits_room = False
         outgoing = outgoing or Outgoing()
-        self._sending = Sending(self._write, self._addresses.address, self.counters, outgoing)
+        self._clock = clock
+        self._sending = Sending(
+            self._write, self._addresses.address, self.counters, outgoing, clock
+        )
         self.send = self._sending.send
         self._waiter: asyncio.Future[list[Burst]] | None = None
         self._closed = False
@@ -199,13 +208,13 @@ class BatchedSocket:
             )
             if len(self._refusals) >= ENDPOINT_CACHE_LIMIT:
                 self._refusals.clear()
-        self._refusals[address] = time.monotonic() + OFFLOAD_AGAIN
+        self._refusals[address] = self._clock() + OFFLOAD_AGAIN
         return left
 
     def _may_batch(self, address: Address) -> bool:
         """Tell whether segmentation offload is to be tried there, if only once in a while."""
         until = self._refusals.get(address)
-        return until is None or time.monotonic() >= until
+        return until is None or self._clock() >= until
 
     def _await_room(self) -> None:
         if not self._awaits_room and not self._closed:
