@@ -26,6 +26,7 @@ RELAY: Final = "relay"
 SETTLE: Final = 1.0
 """Seconds in which wishes reach the source, and what is on its way arrives."""
 
+PATIENCE: Final = 20.0
 WELL, NARROW, STOPPED = "well", "1 Mbit/s", "stopped"
 NARROW_BITS: Final = 1e6
 
@@ -39,6 +40,7 @@ class Round(NamedTuple):
     median_ms: float
     p99_ms: float
     replayed: int
+    withheld: int
     relay_seconds: float
 
 
@@ -74,6 +76,7 @@ class Family:
             for name in self.names
         }
         await_ready(listeners.values())
+        self._gather()
         time.sleep(SETTLE)
         self._into(state)
         before = self._relay()
@@ -86,6 +89,7 @@ class Family:
         time.sleep(SETTLE)
         used = self.overlay[RELAY].processor_seconds() - begun
         replayed = self._relay()["counters"]["replayed"] - before["counters"]["replayed"]
+        withheld = self._relay()["counters"]["withheld"] - before["counters"]["withheld"]
         self._back(state)
         reports = {name: listener.finish()[0] for name, listener in listeners.items()}
         sent = round(rate * seconds / 8 / 1316)
@@ -97,8 +101,15 @@ class Family:
             statistics.median(each["latency_ns"]["median"] for each in found) / 1e6,
             statistics.median(each["latency_ns"]["p99"] for each in found) / 1e6,
             replayed,
+            withheld,
             used,
         )
+
+    def _gather(self) -> None:
+        """Wait until the super node feeds all of them: the last round may have cost it one."""
+        deadline = time.monotonic() + PATIENCE
+        while len(self._relay()["children"]) < len(self.names) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def _relay(self) -> dict[str, Any]:
         document = self.overlay[RELAY].show()
@@ -134,12 +145,15 @@ def main() -> None:
     ):
         family = Family(overlay, Path(path), options.members)
         family.start()
-        print(f"{'slow child':12}{'lost':>6}{'p50 ms':>9}{'p99 ms':>9}{'replayed':>10}{'cpu s':>7}")
+        print("slow child    lost   p50 ms   p99 ms  replayed  withheld  cpu s")
         for _ in range(options.rounds):
             for state in (WELL, NARROW, STOPPED):
                 rounds.append(family.play(state, options.rate, options.seconds))
-                state, _, lost, median, p99, replayed, used = rounds[-1]
-                print(f"{state:12}{lost:6}{median:9.2f}{p99:9.2f}{replayed:10}{used:7.2f}")
+                state, _, lost, median, p99, replayed, withheld, used = rounds[-1]
+                print(
+                    f"{state:12}{lost:6}{median:9.2f}{p99:9.2f}"
+                    f"{replayed:10}{withheld:10}{used:7.2f}"
+                )
     for state in (NARROW, STOPPED):
         print(f"{state}: {_ratios(rounds, state)}")
 

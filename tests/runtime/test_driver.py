@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from dmmp.actions import Action, Install, Report, Send
+from dmmp.actions import Action, Install, Replay, Report, Send
 from dmmp.actions import ForwardingEntry as Entry
 from dmmp.events import Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
@@ -180,6 +180,20 @@ def test_what_came_first_goes_out_first_whatever_comes_with_it() -> None:
         assert [bytes(sent.data) for sent in bench.socket.sent] == [DATA, last, HEARTBEAT]
 
     assert len(on_bench(play).host.inputs) == 1
+
+
+def test_the_socket_learns_who_lost_packets() -> None:
+    def play(bench: Bench) -> None:
+        lost = Replay(SessionId(1), HostId(2), 3, 4, b"\x40", PEER)
+        announced = Replay(SessionId(1), HostId(2), 3, 4, b"\0", PEER)
+        newcomer = Replay(SessionId(1), HostId(2), 3, 4, b"", PEER)
+        for action, expected in ((announced, []), (newcomer, []), (lost, [PEER])):
+            bench.host.answers = {ProbeRequest: [action]}
+            bench.driver.take([Burst(PROBE, len(PROBE), PEER)])
+            assert bench.socket.lossy == expected
+        assert bench.forwarder.applied == [announced, newcomer, lost]
+
+    on_bench(play)
 
 
 @pytest.mark.parametrize("datagram", [b"", b"\x01", b"\x01\0\0", PROBE[:-1], b"\xff" * 60])
