@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 from dmmp.forwarding.burst import Burst, Octets
-from dmmp.forwarding.outgoing import Outgoing, Queued
+from dmmp.forwarding.outgoing import Outgoing
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -81,7 +81,8 @@ class BatchedSocket:
         self._sending = Sending(
             self._write, self._addresses.address, self.counters, outgoing, clock
         )
-        self.send = self._sending.send
+        self.send, self.lost = self._sending.send, self._sending.lost
+        self.queues = self._sending.queues
         self._waiter: asyncio.Future[list[Burst]] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -137,14 +138,6 @@ class BatchedSocket:
     def on_unreachable(self, report: Report) -> None:
         """Have `report` called with endpoints that the network calls unreachable."""
         self._errors.report = report
-
-    def lost(self, to: Endpoint) -> None:
-        """Note that a receiver lacks packets that were sent to it: its bursts are spread."""
-        self._sending.lost(to)
-
-    def queues(self) -> dict[Endpoint, Queued]:
-        """Tell of receivers that something waits for, or was dropped for."""
-        return self._sending.queues()
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""

@@ -320,7 +320,8 @@ class PortableSocket:
         self._closed = False
         outgoing = outgoing or Outgoing()
         self._sending = Sending(self._write, self._addresses.address, self.counters, outgoing)
-        self.send = self._sending.send
+        self.send, self.lost = self._sending.send, self._sending.lost
+        self.queues = self._sending.queues
 
     @classmethod
     async def attach(
@@ -402,14 +403,6 @@ class PortableSocket:
         """Have `report` called with endpoints that the network calls unreachable."""
         if self._errors is not None:
             self._errors.report = report
-
-    def lost(self, to: Endpoint) -> None:
-        """Note that a receiver lacks packets that were sent to it: its bursts are spread."""
-        self._sending.lost(to)
-
-    def queues(self) -> dict[Endpoint, Queued]:
-        """Tell of receivers that something waits for, or was dropped for."""
-        return self._sending.queues()
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""

@@ -26,6 +26,7 @@ RELAY: Final = "relay"
 SETTLE: Final = 1.0
 """Seconds in which wishes reach the source, and what is on its way arrives."""
 
+POLL: Final = 0.1
 PATIENCE: Final = 20.0
 WELL, NARROW, STOPPED = "well", "1 Mbit/s", "stopped"
 NARROW_BITS: Final = 1e6
@@ -108,8 +109,11 @@ class Family:
     def _gather(self) -> None:
         """Wait until the super node feeds all of them: the last round may have cost it one."""
         deadline = time.monotonic() + PATIENCE
-        while len(self._relay()["children"]) < len(self.names) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        while time.monotonic() < deadline:
+            parents = self.overlay.parents()
+            if all(parents.get(name) == RELAY for name in self.names):
+                return
+            time.sleep(POLL)
 
     def _relay(self) -> dict[str, Any]:
         document = self.overlay[RELAY].show()

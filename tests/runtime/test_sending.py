@@ -6,7 +6,12 @@ import asyncio
 import errno
 import itertools
 import logging
+import os
+import re
+import shlex
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -283,3 +288,44 @@ def test_timers_and_control_have_their_turn_in_a_flood_of_data(datapath: str) ->
         opened.close()
 
     asyncio.run(main())
+
+
+BEHIND_A_SMALL_QUEUE = """
+import asyncio, sys
+from ipaddress import ip_address
+from dmmp.forwarding.burst import Transmit
+from dmmp.runtime.sockets import open_socket
+from dmmp.types import Endpoint
+
+async def main(datapath):
+    opened = await open_socket(Endpoint(ip_address("10.9.0.1"), 0), datapath)
+    to = Endpoint(ip_address("10.9.0.2"), 5004)
+    for _ in range(60):
+        opened.send([Transmit(bytes(1000), 1000, to)])
+    async with asyncio.timeout(10):
+        while opened.queues().get(to):
+            await asyncio.sleep(0.01)
+    assert not any(opened.counters.values()), opened.counters
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+SMALL_QUEUE = """
+ip link add near type veth peer name far
+ip addr add 10.9.0.1/24 dev near && ip link set near up && ip link set far up
+ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:01 dev near
+tc qdisc add dev near root tbf rate 5mbit burst 3000 limit 10000
+"""
+
+
+@DATAPATHS
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a network of its own")
+def test_a_full_queue_of_the_device_is_waited_for(datapath: str) -> None:
+    program = shlex.join([sys.executable, "-c", BEHIND_A_SMALL_QUEUE, datapath])
+    inside = f"set -e; {SMALL_QUEUE} {program}; sleep 0.2; tc -s qdisc show dev near"
+    done = subprocess.run(["unshare", "-n", "sh", "-c", inside], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"Sent \d+ bytes (\d+) pkt \(dropped (\d+)", done.stdout)
+    assert found is not None, done.stdout
+    # Others are the kernel's own, of IPv6; each refusal counts as a drop there.
+    assert int(found[1]) >= 60 and int(found[2]) > 0
