@@ -421,10 +421,12 @@ class PortableSocket:
         return 0
 
     def _write_one(self, data: Octets, address: Address) -> bool:
-        for left in reversed(range(SEND_TRIES)):
+        left = SEND_TRIES
+        while left:
+            left -= 1
             try:
                 self._socket.sendto(data, address)
-                break
+                return True
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -433,7 +435,7 @@ class PortableSocket:
                 if left and error.errno in PENDING:
                     continue
                 count_failure(self.counters, error)
-                break
+                return True
         return True
 
     def close(self) -> None:
