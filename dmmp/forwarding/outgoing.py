@@ -247,8 +247,12 @@ class Outgoing:
         if len(self.held) >= MOST_QUEUES:
             for queue in list(self.held.values()):
                 self._let_go(queue, now)
-            if len(self.held) >= MOST_QUEUES:
+        if len(self.held) >= MOST_QUEUES:
+            # A pace is worth less than what somebody else is to be sent.
+            idle = next((each for each in self.held.values() if not each.has_turn), None)
+            if idle is None:
                 return None
+            del self.held[idle.to]
         made = self.held[to] = Queue(to)
         return made
 
