@@ -54,7 +54,7 @@ class Allowances:
     """How many bytes each host may be sent again: what the streams bring, and a store besides.
 
     Whoever is behind a link that is too narrow lacks most packets, asks for them, and loses those
-    as well: without a bound it would be sent each packet six times, at the cost of its siblings.
+    as well: without a bound it would be sent each again and again, at the cost of its siblings.
     """
 
     def __init__(self, store: int) -> None:
