@@ -21,6 +21,9 @@ WANTED_BUFFER_BYTES = 4 << 20
 TTL_SHARE = 0.01
 """Share of a node's packets dropped for their TTL from which it is worth a word."""
 
+DROPPED_SHARE = 0.01
+"""Share of a node's packets that found no room from which it is worth a word."""
+
 PROGRAMS = {
     "ip": ("iproute2", "routes and namespaces"),
     "ffmpeg": ("ffmpeg", "the demo's stream"),
@@ -53,6 +56,7 @@ def gather() -> Findings:
         "capabilities": _capabilities(),
         "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
         "rmem_max": _number("/proc/sys/net/core/rmem_max"),
+        "wmem_max": _number("/proc/sys/net/core/wmem_max"),
         "rp_filter": _reverse_path_filters(),
         "route": _command("ip", "route", "show", "224.0.0.0/4"),
         "route_to_group": _command("ip", "route", "get", "239.1.2.3"),
@@ -123,16 +127,17 @@ def _program(name: str, there: bool) -> Check:
 
 
 def _buffers(findings: Findings) -> Check:
-    size = findings["rmem_max"]
-    if size is None or size >= WANTED_BUFFER_BYTES or "net_admin" in findings["capabilities"]:
+    limits = {name: findings.get(name) for name in ("rmem_max", "wmem_max")}
+    small = {
+        name: size
+        for name, size in limits.items()
+        if size is not None and size < WANTED_BUFFER_BYTES
+    }
+    if not small or "net_admin" in findings["capabilities"]:
         return Check(OK, "socket buffers", "large enough, or this user may make them so")
-    return Check(
-        WARN,
-        "socket buffers",
-        f"net.core.rmem_max is {size}: bursts get lost",
-        f"sudo sysctl -w net.core.rmem_max={WANTED_BUFFER_BYTES} "
-        f"net.core.wmem_max={WANTED_BUFFER_BYTES}",
-    )
+    found = " and ".join(f"net.core.{name} is {size}" for name, size in small.items())
+    cure = " ".join(f"net.core.{name}={WANTED_BUFFER_BYTES}" for name in small)
+    return Check(WARN, "socket buffers", f"{found}: bursts get lost", f"sudo sysctl -w {cure}")
 
 
 def _reverse_path(findings: Findings) -> Check:
@@ -188,11 +193,39 @@ def _node(node: Findings, findings: Findings) -> list[Check]:
                 "let the program send with a larger TTL, for example ?ttl=16 in ffmpeg and VLC",
             )
         )
+    checks += _waiting(name, node, drops, counters)
     if node.get("kind") == "source":
         checks += _source(name, node, drops, counters)
     else:
         checks += _receiver(name, node, counters, findings)
     return checks or [Check(OK, name, f"{node.get('role')}, {node.get('state')}")]
+
+
+def _waiting(name: str, node: Findings, drops: Findings, counters: Findings) -> list[Check]:
+    """Judge what was dropped at the socket: on the way in by the kernel, on the way out by us."""
+    checks = []
+    if drops.get("socket_overflow", 0) > DROPPED_SHARE * counters.get("data_received", 0):
+        checks.append(
+            Check(
+                WARN,
+                name,
+                f"{drops['socket_overflow']} datagrams came faster than it fetched them",
+                f"sudo sysctl -w net.core.rmem_max={WANTED_BUFFER_BYTES}, and start it again; "
+                "else give it more of a processor, or fewer children (--out-degree)",
+            )
+        )
+    if drops.get("queue_full", 0) > DROPPED_SHARE * counters.get("data_forwarded", 0):
+        dropped = {each["address"]: each["dropped"] for each in node.get("queues", ())}
+        worst = max(dropped, key=lambda address: dropped[address], default="others")
+        checks.append(
+            Check(
+                WARN,
+                name,
+                f"{drops['queue_full']} packets found no room on the way out, most to {worst}",
+                "more than its uplink or --rate-limit carries: a smaller --out-degree",
+            )
+        )
+    return checks
 
 
 def _source(name: str, node: Findings, drops: Findings, counters: Findings) -> list[Check]:

@@ -107,6 +107,7 @@ class Parameters:
     repair_stretches: int = 64  # Decision 18: gaps of a channel that are asked for
     repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
     repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
+    repair_store: int = 2 << 20  # Decision 18: sent again to a host beyond what streams bring
     repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets
     ordered_bytes: int = 16 << 20  # Decision 18: packets that wait to be delivered in order
     random_forward: float = 0.0  # Decision 19: share of packets sent to relatives; 0.01 if on

@@ -111,6 +111,8 @@ MISTAKES = {
     "no name": (("member", "--rp", "not a name", "--session", "demo"), "HOST"),
     "bad rate": ((*HOST, "--bandwidth", "fast"), "8M"),
     "bad stream rate": ((*HOST, "--stream-rate", "0"), "8M"),
+    "no rate limit": ((*HOST, "--rate-limit", "fast"), "8M"),
+    "rate limit without unit": ((*HOST, "--rate-limit", "20"), "20M"),
     "bad out-degree": ((*HOST, "--out-degree", "-1"), "0 to"),
     "bad MTU": ((*HOST, "--mtu", "20"), "--mtu"),
     "negative delay": ((*HOST, "--ordered", "-1"), "--ordered"),

@@ -15,6 +15,7 @@ HEALTHY: Findings = {
     "capabilities": ["net_admin", "net_raw"],
     "programs": dict.fromkeys(PROGRAMS, True),
     "rmem_max": 8 << 20,
+    "wmem_max": 8 << 20,
     "rp_filter": {"all": 0, "default": 0, "eth0": 0},
     "route": "",
     "route_to_group": "multicast 239.1.2.3 via 10.0.0.1 dev eth0",
@@ -81,12 +82,27 @@ def test_what_is_missing_is_named_with_its_cure(
 def test_small_buffers_matter_only_to_who_may_not_enlarge_them() -> None:
     assert found(rmem_max=212992) == []
     names = {check.name: check for check in found(rmem_max=212992, capabilities=[])}
-    assert "net.core.rmem_max" in names["socket buffers"].cure
+    assert names["socket buffers"].cure == "sudo sysctl -w net.core.rmem_max=4194304"
+    names = {check.name: check for check in found(wmem_max=212992, capabilities=[])}
+    assert names["socket buffers"].cure == "sudo sysctl -w net.core.wmem_max=4194304"
 
 
 @pytest.mark.parametrize(
     ("node", "says", "cure"),
     [
+        (MEMBER | {"drops": {"socket_overflow": 50}}, "faster than it fetched", "rmem_max"),
+        (
+            SOURCE
+            | {
+                "drops": {"queue_full": 50},
+                "queues": [
+                    {"address": "192.0.2.1:1", "dropped": 10},
+                    {"address": "192.0.2.2:1", "dropped": 40},
+                ],
+            },
+            "50 packets found no room on the way out, most to 192.0.2.2:1",
+            "--out-degree",
+        ),
         (SOURCE | {"drops": {"ttl": 50}}, "TTL is 1", "larger TTL"),
         (SOURCE | {"edge": {"read": 0}}, "nothing was sent", "ip route get"),
         (

@@ -16,6 +16,7 @@ from dmmp.cli.options import (
     host_options,
     out_degree,
     parse_delay,
+    parse_limit,
     parse_probability,
 )
 from dmmp.errors import UsageError
@@ -104,6 +105,7 @@ def _node_options(kind: str, values: dict[str, Any]) -> NodeOptions:
         name=values["name"],
         datapath=values["datapath"],
         randomized=parse_probability("--randomized", values["randomized"]),
+        rate_limit=parse_limit("--rate-limit", values["rate_limit"]),
         **edge,
     )
 

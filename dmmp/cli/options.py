@@ -21,6 +21,9 @@ OUT_DEGREE_LIMIT = 256
 DELAY_LIMIT = 10.0
 """Longest time packets may wait to be delivered in order: repair gives up long before."""
 
+LEAST_LIMIT = 16_000.0
+"""Least rate that a node can be limited to, bit/s: a packet of full size in most of a second."""
+
 RANDOM_SHARE = "0.01"
 """Share of packets that randomized forwarding sends unless told otherwise (Decision 19)."""
 
@@ -34,6 +37,19 @@ def parse_rate(option: str, text: str) -> float:
     rate = float(found[1]) * _FACTORS[found[2].lower()] if found else 0.0
     if rate <= 0:
         raise UsageError(f"{option} {text!r} is no rate; write bits per second, like 8M or 1.5G")
+    return rate
+
+
+def parse_limit(option: str, text: str | None) -> float | None:
+    """Read the most that a node may send, bit/s; none without the option."""
+    if text is None:
+        return None
+    rate = parse_rate(option, text)
+    if rate < LEAST_LIMIT:
+        raise UsageError(
+            f"{option} {text!r}: less than {LEAST_LIMIT / 1e3:g}k carries no stream; "
+            "did you mean kilobits, as in 500k, or megabits, as in 20M?"
+        )
     return rate
 
 
@@ -132,6 +148,12 @@ host_options = _stacked(
         ),
         click.option(
             "--out-degree", type=int, metavar="N", help="Most children, in place of the two rates."
+        ),
+        click.option(
+            "--rate-limit",
+            metavar="RATE",
+            help="The most to send, bit/s, shared fairly among the hosts fed; what waits longer"
+            " than 0.2 s for it is dropped. Default: no limit.",
         ),
         click.option(
             "--datapath",

@@ -25,6 +25,9 @@ MOST_ANSWERED = 64
 MOST_AGES = 512
 """Hosts of which it is known how old a packet is when they ask for it."""
 
+MOST_ALLOWANCES = 512
+"""Hosts of which it is known how much they were sent again; the rest may have all."""
+
 UNKNOWN_AGE = 0.05
 """Seconds that stand for it while it is not."""
 
@@ -47,6 +50,32 @@ class Ages:
         return self._ages.get(host)
 
 
+class Allowances:
+    """How many bytes each host may be sent again: what the streams bring, and a store besides.
+
+    Whoever is behind a link that is too narrow lacks most packets, asks for them, and loses those
+    as well: without a bound it would be sent each again and again, at the cost of its siblings.
+    """
+
+    def __init__(self, store: int) -> None:
+        self._store = store
+        # What is left, and how much the streams had brought then.
+        self._left: dict[Endpoint, tuple[int, int]] = {}
+
+    def left(self, host: Endpoint, brought: int) -> int:
+        """Say how much it is, where the streams have brought so many bytes since the start."""
+        left, then = self._left.get(host, (self._store, brought))
+        return min(self._store, left + brought - then)
+
+    def spend(self, host: Endpoint, size: int, brought: int) -> None:
+        """Note bytes that are sent again."""
+        left = self.left(host, brought)
+        self._left.pop(host, None)
+        self._left[host] = (left - size, brought)
+        if len(self._left) > MOST_ALLOWANCES:
+            del self._left[next(iter(self._left))]
+
+
 class Answering(Relay):
     """Adds the answers; `Forwarder` adds entries, own packets and alarms."""
 
@@ -55,6 +84,7 @@ class Answering(Relay):
     ) -> None:
         super().__init__(parameters, ordered, rng)
         self._ages = Ages()
+        self._allowances = Allowances(parameters.repair_store)
 
     def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
         """Send a host what it asks for and may have; a newcomer is a branch by then.
@@ -192,6 +222,15 @@ class Answering(Relay):
         return self._cache.since(channel.key, before=before, oldest=oldest)
 
     def _send_again(self, outcome: Outcome, action: Replay, found: list[Piece]) -> None:
-        for data, stride, _ in newest(found, self._parameters.replay_bytes):
+        brought = self.counters.bytes
+        most = min(self._parameters.replay_bytes, self._allowances.left(action.to, brought))
+        size = packets = 0
+        for data, stride, _ in newest(found, most):
             outcome.transmits.append(Transmit(data, stride, action.to))
-            self.counters.replayed += -(-len(data) // stride)
+            size += len(data)
+            packets += -(-len(data) // stride)
+        self.counters.replayed += packets
+        self.counters.withheld += sum(-(-len(data) // stride) for data, stride, _ in found)
+        self.counters.withheld -= packets
+        if size:
+            self._allowances.spend(action.to, size, brought)

@@ -47,6 +47,7 @@ class Snapshot(TypedDict):
     heartbeats_received: int
     heartbeats_sent: int
     replayed: int
+    withheld: int
     requests: int
     repaired: int
     given_up: int
@@ -64,8 +65,9 @@ class Counters:
     for each branch; `originated` are this host's own; `bytes` are those of `data_received` and
     `originated`, headers included. `repaired` are packets of `data_received` that had been asked
     for, `given_up` those that were asked for in vain. `late` are
-    packets that came too late to be delivered in order, `scattered` those sent by lot. Whatever
-    arrives is counted once, as received or as dropped.
+    packets that came too late to be delivered in order, `scattered` those sent by lot, `withheld`
+    those asked for that one host may not be sent again. Whatever arrives is counted once, as
+    received or as dropped.
     """
 
     __slots__ = (
@@ -86,6 +88,7 @@ class Counters:
         "replayed",
         "requests",
         "scattered",
+        "withheld",
     )
 
     def __init__(self, most_groups: int) -> None:
@@ -97,6 +100,7 @@ class Counters:
         self.heartbeats_received = 0
         self.heartbeats_sent = 0
         self.replayed = 0
+        self.withheld = 0
         self.requests = 0
         self.repaired = 0
         self.late = 0
@@ -143,6 +147,7 @@ class Counters:
             "heartbeats_received": self.heartbeats_received,
             "heartbeats_sent": self.heartbeats_sent,
             "replayed": self.replayed,
+            "withheld": self.withheld,
             "requests": self.requests,
             "repaired": self.repaired,
             "given_up": self.former_given_up + given_up,

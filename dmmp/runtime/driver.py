@@ -254,6 +254,8 @@ class Driver:
                 case Install() | Withdraw() | Replay():
                     if isinstance(action, Install) and not action.entry.upstream:
                         self.tree_version = action.entry.tree_version
+                    if isinstance(action, Replay) and any(action.bitmap):
+                        self.socket.lost(action.to)
                     if self.forwarder is not None:
                         self.carry_out(self.forwarder.apply(action, now))
                 case Report(event):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import select
 import socket
 import struct
-from collections import deque
-from collections.abc import Iterable
+import time
+from collections.abc import Callable
 
-from dmmp.forwarding.burst import Burst, Transmit
+from dmmp.forwarding.burst import Burst, Octets
+from dmmp.forwarding.outgoing import Outgoing
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -25,8 +27,9 @@ from dmmp.runtime.errorqueue import (
     forbid_fragments,
     watch,
 )
+from dmmp.runtime.sending import Sending
 from dmmp.runtime.sockets import (
-    BACKLOG_LIMIT_BYTES,
+    ENDPOINT_CACHE_LIMIT,
     RECEIVE_BUDGET,
     Address,
     Addresses,
@@ -37,7 +40,7 @@ from dmmp.runtime.sockets import (
     kernel_drops,
     new_counters,
 )
-from dmmp.types import Endpoint
+from dmmp.types import Endpoint, Instant
 
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY_BYTES = socket.CMSG_SPACE(struct.calcsize("i"))
@@ -45,14 +48,22 @@ _STRIDE = struct.Struct("i")
 _UNBATCHABLE = (errno.EMSGSIZE, errno.EIO, errno.EINVAL)
 """A segment above the path's MTU, or a device that cannot: the burst goes as single datagrams."""
 
+OFFLOAD_AGAIN = 60.0
+"""Seconds after which segmentation offload is tried again where it was refused."""
+
 Ancillary = list[tuple[int, int, bytes]]
-Waiting = tuple[bytes | memoryview, int, Address]
+_log = logging.getLogger(__name__)
 
 
 class BatchedSocket:
     """The `DatagramSocket` of Linux: see the module's docstring."""
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(
+        self,
+        opened: socket.socket,
+        outgoing: Outgoing | None = None,
+        clock: Callable[[], Instant] = time.monotonic,
+    ) -> None:
         """Take a bound socket; raise `OSError` if this kernel cannot batch."""
         opened.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
         # Asking for no segmentation is allowed exactly where segmentation is known.
@@ -63,8 +74,15 @@ class BatchedSocket:
         self._addresses = Addresses(opened.family)
         self._collector = Collector(self._addresses)
         self._ancillary: dict[int, Ancillary] = {}
-        self._backlog: deque[Waiting] = deque()
-        self._backlog_bytes = 0
+        self._refusals: dict[Address, float] = {}
+        self._awaits_room = False
+        outgoing = outgoing or Outgoing()
+        self._clock = clock
+        self._sending = Sending(
+            self._write, self._addresses.address, self.counters, outgoing, clock
+        )
+        self.send, self.lost = self._sending.send, self._sending.lost
+        self.queues = self._sending.queues
         self._waiter: asyncio.Future[list[Burst]] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -124,36 +142,33 @@ class BatchedSocket:
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
         with deliverable(self._socket, len(datagram)):
-            self.send((Transmit(datagram, len(datagram), to),))
+            self._sending.send_control(datagram, to)
 
-    def send(self, transmits: Iterable[Transmit]) -> None:
-        """Send in order without waiting; what finds no room is dropped and counted."""
-        for data, stride, to in transmits:
-            address = self._addresses.address(to)
-            if address is None:
-                self.counters["unreachable"] += 1
-            elif self._backlog or not self._send_one(data, stride, address):
-                self._wait(data, stride, address)
-
-    def _send_one(self, data: bytes | memoryview, stride: int, address: Address) -> bool:
-        """Send a burst; False if the socket is full."""
+    def _write(self, data: Octets, stride: int, address: Address) -> int:
+        """Send a burst; return how many bytes of it found no room."""
+        size = len(data)
+        if size > stride and self._refusals and not self._may_batch(address):
+            return self._write_singly(data, stride, address)
         for left in reversed(range(SEND_TRIES)):
             try:
-                if len(data) <= stride:
+                if size <= stride:
                     self._socket.sendto(data, address)
                 else:
                     self._socket.sendmsg((data,), self._segmentation(stride), 0, address)
-                return True
+                return 0
             except BlockingIOError:
-                return False
+                self._await_room()
+                return size
             except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    return size
                 if left and error.errno in PENDING:
                     continue
-                if len(data) > stride and error.errno in _UNBATCHABLE:
-                    return self._send_singly(data, stride, address)
+                if size > stride and error.errno in _UNBATCHABLE:
+                    return self._write_refused(data, stride, address, error)
                 count_failure(self.counters, error)
-                return True
-        return True
+                return 0
+        return 0
 
     def _segmentation(self, stride: int) -> Ancillary:
         found = self._ancillary.get(stride)
@@ -163,38 +178,53 @@ class BatchedSocket:
                 self._ancillary[stride] = found
         return found
 
-    def _send_singly(self, data: bytes | memoryview, stride: int, address: Address) -> bool:
+    def _write_singly(self, data: Octets, stride: int, address: Address) -> int:
         view = memoryview(data)
         for at in range(0, len(view), stride):
-            if not self._send_one(view[at : at + stride], stride, address):
-                self._wait(view[at:], stride, address)
-                break
-        return True
+            if self._write(view[at : at + stride], stride, address):
+                return len(view) - at
+        return 0
 
-    def _wait(self, data: bytes | memoryview, stride: int, address: Address) -> None:
-        if self._closed:
-            return
-        if self._backlog_bytes + len(data) > BACKLOG_LIMIT_BYTES:
-            self.counters["queue_full"] += -(-len(data) // max(stride, 1))
-            return
-        if not self._backlog:
+    def _write_refused(self, data: Octets, stride: int, address: Address, refusal: OSError) -> int:
+        """Send a burst that was refused as one as single datagrams, and see whose fault it was."""
+        failed = sum(self.counters.values())
+        left = self._write_singly(data, stride, address)
+        if sum(self.counters.values()) > failed or left == len(data):
+            # It is the datagrams' size, or nothing can be said.
+            return left
+        if address not in self._refusals:
+            _log.warning(
+                "to %s datagrams go one by one, which costs more: the kernel or a device refuses "
+                "segmentation offload there (%s)",
+                self._addresses.endpoint(address),
+                refusal.strerror,
+            )
+            if len(self._refusals) >= ENDPOINT_CACHE_LIMIT:
+                self._refusals.clear()
+        self._refusals[address] = self._clock() + OFFLOAD_AGAIN
+        return left
+
+    def _may_batch(self, address: Address) -> bool:
+        """Tell whether segmentation offload is to be tried there, if only once in a while."""
+        until = self._refusals.get(address)
+        return until is None or self._clock() >= until
+
+    def _await_room(self) -> None:
+        if not self._awaits_room and not self._closed:
+            self._awaits_room = True
             self._loop.add_reader(self._writable_watch.fileno(), self._writable)
-        self._backlog.append((data, stride, address))
-        self._backlog_bytes += len(data)
 
     def _writable(self) -> None:
-        waiting, self._backlog, self._backlog_bytes = self._backlog, deque(), 0
+        self._awaits_room = False
         self._loop.remove_reader(self._writable_watch.fileno())
-        while waiting:
-            data, stride, address = waiting.popleft()
-            if self._backlog or not self._send_one(data, stride, address):
-                self._wait(data, stride, address)
+        self._sending.flush()
 
     def close(self) -> None:
         """Close it; a waiting `receive` returns."""
         if self._closed:
             return
         self._closed = True
+        self._sending.close()
         self._errors.close()
         for watched in (self._readable_watch, self._writable_watch):
             self._loop.remove_reader(watched.fileno())

@@ -50,7 +50,7 @@ class NodeOptions:
     """What the user wants of a node, checked one by one; `kind` as `EndHost` has it.
 
     `ordered` is how long packets may wait to be delivered in order, in seconds; `randomized` the
-    share of packets that relatives get besides (Decision 19).
+    share of packets that relatives get besides (Decision 19); `rate_limit` in bit/s.
     """
 
     kind: str
@@ -68,6 +68,7 @@ class NodeOptions:
     datapath: str = "auto"
     ordered: float | None = None
     randomized: float = 0.0
+    rate_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
     stop = Stop()
     try:
         edge = _edge(options)
-        socket = await open_socket(options.listen, options.datapath)
+        socket = await open_socket(options.listen, options.datapath, options.rate_limit)
         points = await stop.unless_stopped(
             locate(options.places, options.session, lambda reason: lines.say(f"waiting: {reason}"))
         )

@@ -21,7 +21,8 @@ from asyncio_dgram.aio import DatagramServer
 from asyncio_dgram.aio import Protocol as StreamProtocol
 
 from dmmp.errors import UsageError
-from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Octets, Transmit
+from dmmp.forwarding.outgoing import Outgoing, Queued
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -30,6 +31,7 @@ from dmmp.runtime.errorqueue import (
     deliverable,
     forbid_fragments,
 )
+from dmmp.runtime.sending import Sending
 from dmmp.types import DEFAULT_PORT, Endpoint
 
 RECEIVE_BUDGET = 64
@@ -37,9 +39,6 @@ RECEIVE_BUDGET = 64
 
 QUEUE_LIMIT = 256
 """Datagrams that may wait between the event loop and `receive`; more are dropped and counted."""
-
-BACKLOG_LIMIT_BYTES = 1 << 20
-"""Bytes that may wait for a full socket; more are dropped and counted as `queue_full`."""
 
 SEND_BUFFER_BYTES = 4 << 20
 """The default of some 200 KiB is full after a burst to a few children."""
@@ -76,10 +75,16 @@ class DatagramSocket(Protocol):
         """Have `report` called with endpoints that the network calls unreachable."""
 
     def send(self, transmits: Iterable[Transmit]) -> None:
-        """Send in order without waiting; what finds no room is dropped and counted."""
+        """Send in order without waiting; what finds no room for long is dropped and counted."""
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
+
+    def lost(self, to: Endpoint) -> None:
+        """Note that a receiver lacks packets that were sent to it: its bursts are spread."""
+
+    def queues(self) -> dict[Endpoint, Queued]:
+        """Tell of receivers that something waits for, or was dropped for."""
 
     def close(self) -> None:
         """Close it; a waiting `receive` returns."""
@@ -305,20 +310,25 @@ class _BoundedQueue(asyncio.Queue[Any]):
 class PortableSocket:
     """The `DatagramSocket` for every system: asyncio-dgram and plain socket calls."""
 
-    def __init__(self, opened: socket.socket) -> None:
+    def __init__(self, opened: socket.socket, outgoing: Outgoing | None = None) -> None:
         self._socket = opened
         self.local = endpoint_of(opened.getsockname())
         self.counters = new_counters()
         self._addresses = Addresses(opened.family)
         self._collector = Collector(self._addresses)
         self._errors: ErrorQueue | None = None
-        self._congested = False
         self._closed = False
+        outgoing = outgoing or Outgoing()
+        self._sending = Sending(self._write, self._addresses.address, self.counters, outgoing)
+        self.send, self.lost = self._sending.send, self._sending.lost
+        self.queues = self._sending.queues
 
     @classmethod
-    async def attach(cls, opened: socket.socket) -> PortableSocket:
+    async def attach(
+        cls, opened: socket.socket, outgoing: Outgoing | None = None
+    ) -> PortableSocket:
         """Take a bound socket into the running event loop."""
-        made = cls(opened)
+        made = cls(opened, outgoing)
         await made._attach()
         return made
 
@@ -397,60 +407,61 @@ class PortableSocket:
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
         with deliverable(self._socket, len(datagram)):
-            self.send((Transmit(datagram, len(datagram), to),))
+            self._sending.send_control(datagram, to)
 
-    def send(self, transmits: Iterable[Transmit]) -> None:
-        """Send in order without waiting; what finds no room is dropped and counted."""
-        if self._congested:
-            self._congested = self._transport.get_write_buffer_size() > 0
-        for data, stride, to in transmits:
-            address = self._addresses.address(to)
-            if address is None:
-                self.counters["unreachable"] += 1
-            elif len(data) <= stride:
-                self._send_one(data, address)
-            else:
-                view = memoryview(data)
-                for at in range(0, len(view), stride):
-                    self._send_one(view[at : at + stride], address)
+    def _write(self, data: Octets, stride: int, address: Address) -> int:
+        """Send a burst one by one; return how many bytes of it found no room."""
+        size = len(data)
+        if size <= stride:
+            return 0 if self._write_one(data, address) else size
+        view = memoryview(data)
+        for at in range(0, size, stride):
+            if not self._write_one(view[at : at + stride], address):
+                return size - at
+        return 0
 
-    def _send_one(self, data: bytes | memoryview, address: Address) -> None:
-        left = 0 if self._congested else SEND_TRIES
+    def _write_one(self, data: Octets, address: Address) -> bool:
+        left = SEND_TRIES
         while left:
             left -= 1
             try:
                 self._socket.sendto(data, address)
-                return
+                return True
             except BlockingIOError:
-                self._congested = True
-                break
+                return False
             except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    return False
                 if left and error.errno in PENDING:
                     continue
                 count_failure(self.counters, error)
-                return
-        if self._transport.get_write_buffer_size() + len(data) > BACKLOG_LIMIT_BYTES:
-            self.counters["queue_full"] += 1
-        else:
-            self._transport.sendto(bytes(data), address)
+                return True
+        return True
 
     def close(self) -> None:
         """Close it; a waiting `receive` returns."""
         if not self._closed:
             self._closed = True
+            self._sending.close()
             if self._errors is not None:
                 self._errors.close()
             self._transport.close()
 
 
-async def open_socket(listen: Endpoint | None, datapath: str = "auto") -> DatagramSocket:
-    """Open the socket of a node: batched where the kernel can, unless told otherwise."""
+async def open_socket(
+    listen: Endpoint | None, datapath: str = "auto", rate: float | None = None
+) -> DatagramSocket:
+    """Open the socket of a node: batched where the kernel can, unless told otherwise.
+
+    `rate` limits what it sends, in bit/s.
+    """
     opened = bind(listen)
+    outgoing = Outgoing(None if rate is None else rate / 8)
     if datapath != "portable":
         from dmmp.runtime.linux import BatchedSocket
 
         try:
-            return BatchedSocket(opened)
+            return BatchedSocket(opened, outgoing)
         except OSError as error:
             if datapath == "batched":
                 opened.close()
@@ -458,4 +469,4 @@ async def open_socket(listen: Endpoint | None, datapath: str = "auto") -> Datagr
                     f"--datapath batched: this kernel cannot ({error.strerror}); leave it out"
                 ) from None
             _log.info("no batched datapath here (%s), the portable one is used", error.strerror)
-    return await PortableSocket.attach(opened)
+    return await PortableSocket.attach(opened, outgoing)

@@ -45,9 +45,16 @@ def traffic_document(driver: Driver) -> Document:
         "counters": counters | _picked(driver.counters, ("control_received", "control_sent")),
         "drops": drops,
         "per_group": per_group,
+        "queues": _queues(driver),
         "edge": _edge(driver),
         "data_tables": tables,
     }
+
+
+def _queues(driver: Driver) -> list[Document]:
+    return [
+        {"address": str(to), **queued._asdict()} for to, queued in driver.socket.queues().items()
+    ]
 
 
 def _socket_drops(driver: Driver) -> Counts:

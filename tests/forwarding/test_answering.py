@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dmmp.actions import Replay
-from dmmp.forwarding.answering import Ages
+from dmmp.forwarding.answering import MOST_ALLOWANCES, Ages, Allowances
 from dmmp.forwarding.burst import Outcome
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.forwarding.wants import Wants, wanted_of
@@ -227,3 +229,30 @@ def test_wants_find_what_was_asked_for_around_the_turn_of_the_numbers() -> None:
     assert not wants.waiting
     assert wanted_of(1, 0b1011) == (2**32 - 2, b"\xb0")
     assert wanted_of(9, 0b1100) == (6, b"\xc0")
+
+
+def test_who_asks_for_everything_again_and_again_gets_what_the_streams_bring_and_a_store() -> None:
+    size = len(datagram(1))
+    forwarder = relay(CHILD, CHILD_2, parameters=replace(PARAMETERS, repair_store=20 * size))
+    for number in range(100):
+        forwarder.forward(burst(datagram(number)), 1.0 + number / 100)
+        for again in range(5):
+            ask(forwarder, CHILD, *range(number + 1), now=1.001 + number / 100 + again / 1000)
+    counters = forwarder.counters
+    # Not reckoned with the packet that has just come: it came before the first request.
+    assert counters.replayed == 20 + 99
+    assert counters.withheld > 4_000
+    # Another has an allowance of its own, and who has rested has it again.
+    assert sent(ask(forwarder, CHILD_2, 98, 99, now=2.1)) == {CHILD_2: datagram(98) + datagram(99)}
+    feed(forwarder, *range(100, 120), now=2.2)
+    assert len(sent(ask(forwarder, CHILD, *range(90, 120), now=2.3))[CHILD]) == 20 * size
+
+
+def test_allowances_are_kept_for_a_bounded_number_of_hosts() -> None:
+    allowances = Allowances(1000)
+    for number in range(2 * MOST_ALLOWANCES):
+        allowances.spend(endpoint(number), 600, 0)
+    assert len(allowances._left) == MOST_ALLOWANCES
+    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 0) == 400
+    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 500) == 900
+    assert allowances.left(endpoint(0), 0) == allowances.left(endpoint(0), 5000) == 1000

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from dmmp.actions import Action, Install, Report, Send
+from dmmp.actions import Action, Install, Replay, Report, Send
 from dmmp.actions import ForwardingEntry as Entry
 from dmmp.events import Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
+from dmmp.forwarding.outgoing import Queued
 from dmmp.interest import interest
 from dmmp.messages import ProbeRequest, decode, encode
 from dmmp.messages.header import HEADER
@@ -94,6 +95,7 @@ class ScriptedSocket:
         self.local = PEER
         self.counters: dict[str, int] = {}
         self.sent: list[Transmit] = []
+        self.lossy: list[Endpoint] = []
         self.incoming: asyncio.Queue[list[Burst]] = asyncio.Queue()
 
     async def receive(self) -> list[Burst]:
@@ -110,6 +112,12 @@ class ScriptedSocket:
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         self.sent.append(Transmit(datagram, len(datagram), to))
+
+    def lost(self, to: Endpoint) -> None:
+        self.lossy.append(to)
+
+    def queues(self) -> dict[Endpoint, Queued]:
+        return {}
 
     def close(self) -> None:
         self.incoming.put_nowait([])
@@ -172,6 +180,20 @@ def test_what_came_first_goes_out_first_whatever_comes_with_it() -> None:
         assert [bytes(sent.data) for sent in bench.socket.sent] == [DATA, last, HEARTBEAT]
 
     assert len(on_bench(play).host.inputs) == 1
+
+
+def test_the_socket_learns_who_lost_packets() -> None:
+    def play(bench: Bench) -> None:
+        lost = Replay(SessionId(1), HostId(2), 3, 4, b"\x40", PEER)
+        announced = Replay(SessionId(1), HostId(2), 3, 4, b"\0", PEER)
+        newcomer = Replay(SessionId(1), HostId(2), 3, 4, b"", PEER)
+        for action, expected in ((announced, []), (newcomer, []), (lost, [PEER])):
+            bench.host.answers = {ProbeRequest: [action]}
+            bench.driver.take([Burst(PROBE, len(PROBE), PEER)])
+            assert bench.socket.lossy == expected
+        assert bench.forwarder.applied == [announced, newcomer, lost]
+
+    on_bench(play)
 
 
 @pytest.mark.parametrize("datagram", [b"", b"\x01", b"\x01\0\0", PROBE[:-1], b"\xff" * 60])

@@ -97,6 +97,12 @@ def test_what_show_counts_adds_up() -> None:
             assert document["counters"]["lost"] == document["counters"]["duplicates"] == 0
             assert document["per_group"][str(GROUP)]["delivered"] == 40
             assert document["edge"]["written"] >= 40
+            assert document["queues"] == []
+            running.source.driver.socket.lost(member.driver.socket.local)
+            address = str(member.driver.socket.local)
+            assert traffic_document(running.source.driver)["queues"] == [
+                {"address": address, "waiting": 0, "dropped": 0, "paced": True}
+            ]
 
     asyncio.run(main())
 
