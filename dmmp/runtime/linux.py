@@ -21,10 +21,10 @@ from dmmp.runtime.errorqueue import (
     SEND_TRIES,
     ErrorQueue,
     Report,
-    deliverable,
-    forbid_fragments,
+    ReportSize,
     watch,
 )
+from dmmp.runtime.fragments import Fragments
 from dmmp.runtime.sockets import (
     BACKLOG_LIMIT_BYTES,
     RECEIVE_BUDGET,
@@ -72,7 +72,7 @@ class BatchedSocket:
         self._writable_watch = watch(opened, select.EPOLLOUT)
         self._loop.add_reader(self._readable_watch.fileno(), self._readable)
         self._errors = ErrorQueue(opened, self._addresses.endpoint, self.counters)
-        forbid_fragments(opened)
+        self._fragments = Fragments(opened)
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
@@ -121,10 +121,22 @@ class BatchedSocket:
         """Have `report` called with endpoints that the network calls unreachable."""
         self._errors.report = report
 
+    def on_too_large(self, report: ReportSize) -> None:
+        """Have `report` called with endpoints, and the size that is said to reach them."""
+        self._errors.report_size = report
+
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
-        with deliverable(self._socket, len(datagram)):
-            self.send((Transmit(datagram, len(datagram), to),))
+        self.send((Transmit(datagram, len(datagram), to),))
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        """Send a probe whole or not at all; False if this host's own interface cannot."""
+        address = self._addresses.address(to)
+        return address is None or self._fragments.probe(datagram, address)
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
+        self._fragments.limit(self._addresses.address(to), datagram_bytes)
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room is dropped and counted."""
@@ -137,6 +149,7 @@ class BatchedSocket:
 
     def _send_one(self, data: bytes | memoryview, stride: int, address: Address) -> bool:
         """Send a burst; False if the socket is full."""
+        self._fragments.before(address, stride)
         for left in reversed(range(SEND_TRIES)):
             try:
                 if len(data) <= stride:
@@ -147,6 +160,8 @@ class BatchedSocket:
             except BlockingIOError:
                 return False
             except OSError as error:
+                if error.errno == errno.EMSGSIZE and len(data) <= stride:
+                    self._fragments.give_way()
                 if left and error.errno in PENDING:
                     continue
                 if len(data) > stride and error.errno in _UNBATCHABLE:

@@ -94,6 +94,10 @@ class ScriptedSocket:
         self.local = PEER
         self.counters: dict[str, int] = {}
         self.sent: list[Transmit] = []
+        self.limits: list[tuple[Endpoint, int]] = []
+        self.probes: list[tuple[bytes, Endpoint]] = []
+        self.largest = 1472
+        """What its interface can send."""
         self.incoming: asyncio.Queue[list[Burst]] = asyncio.Queue()
 
     async def receive(self) -> list[Burst]:
@@ -104,6 +108,16 @@ class ScriptedSocket:
 
     def on_unreachable(self, report: Callable[[Endpoint], None]) -> None:
         self.report = report
+
+    def on_too_large(self, report: Callable[[Endpoint, int], None]) -> None:
+        self.report_size = report
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        self.limits.append((to, datagram_bytes))
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        self.probes.append((datagram, to))
+        return len(datagram) <= self.largest
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         self.sent += transmits
