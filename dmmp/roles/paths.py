@@ -195,7 +195,7 @@ class Paths:
         overhead = overhead_bytes(endpoint)
         if search.known < search.largest:
             narrow = PathNarrow(endpoint, search.known + overhead, search.largest + overhead)
-            if narrow != path.told:
+            if path.told is None or narrow.path_mtu != path.told.path_mtu:
                 path.told = narrow
                 yield Report(narrow)
         elif path.told is not None:

@@ -2,9 +2,10 @@
 
 A datagram within what probes have shown (RFC 8899) goes with Don't-Fragment and without regard to
 what the kernel was told by ICMP: that may be forged, and the roles look after it. A larger one may
-be cut, by this kernel or, over IPv4, by a router; so may one to where nothing is known. The socket
-options are switched only where one datagram differs from the one before. Elsewhere than on Linux
-nothing is switched.
+be cut, by this kernel or, over IPv4, by a router; so may one to where nothing is known. Over IPv6
+Linux cuts only what its own interface or an ICMP message says is too large, so that a path that is
+narrow without a word is known of and remains a hole. The socket options are switched only where one
+datagram differs from the one before. Elsewhere than on Linux nothing is switched.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Fragments:
         whole = mode == _WHOLE
         self._set(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE if whole else _DONT)
         if self._is_ipv6:
-            # No router cuts IPv6, so a black hole has to be known here.
+            # No router cuts a fragment further.
             mtu = 0 if mode <= 0 else max(_LEAST_IPV6_MTU, mode + OVERHEAD_BYTES[6])
             self._set(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PROBE if whole else _WANT)
             self._set(socket.IPPROTO_IPV6, _IPV6_MTU, mtu)
