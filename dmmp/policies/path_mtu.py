@@ -93,7 +93,9 @@ class PathSearch:
         """Return the size to probe now, 0 if none; sets `next_at`."""
         if now < self.next_at:
             return 0
-        if self._size and self._tries >= self._parameters.path_mtu_tries:
+        # One lost confirmation is enough to cut data up: that costs little, a black hole all of it.
+        is_confirming = self.base < self.known == self._size
+        if self._size and self._tries >= (1 if is_confirming else self._parameters.path_mtu_tries):
             self._give_up(now)
         if not self._size and now >= self.next_at:
             self._begin(now)

@@ -183,8 +183,20 @@ def test_a_black_hole_is_found_at_once_where_packets_are_missed() -> None:
     path.pass_time(5.0)
     path.fits = 1400
     path.search.doubt(path.now)
-    path.pass_time(1.0)
+    path.pass_time(1.1 * PARAMETERS.path_mtu_wait_least)
     assert path.search.known <= 1400
+
+
+def test_a_lost_confirmation_costs_two_round_trips_in_fragments() -> None:
+    path = Path(9000)
+    path.settle()
+    path.pass_time(5.0)
+    path.fits = 0
+    path.search.doubt(path.now)
+    assert path.step() == JUMBO
+    path.fits = 9000
+    assert [path.step(), path.step()] == [1172, JUMBO]
+    assert path.search.known == JUMBO and path.search.is_settled
 
 
 def test_doubts_are_followed_now_and_then_only() -> None:
