@@ -12,7 +12,7 @@ from bisect import bisect_right
 from random import Random
 
 from dmmp.alarms import jittered
-from dmmp.messages.header import HEADER_BYTES
+from dmmp.messages.header import HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint, Instant
 
@@ -32,6 +32,9 @@ OVERHEAD_BYTES = {4: 28, 6: 48}
 PROBE_LEAST_BYTES = HEADER_BYTES + 8 + 4
 """A Probe Request whose padding element is empty; longer ones grow by four bytes (Decision 5)."""
 
+LARGEST_BYTES = (HEADER_BYTES + MAXIMUM_PAYLOAD_BYTES) // 4 * 4
+"""The largest probe that UDP over IPv4 takes; so large a path exists only within a machine."""
+
 _NEVER = 1 << 30
 
 
@@ -47,7 +50,7 @@ def sizes_of_use(version: int, largest: int) -> tuple[int, ...]:
     """
     overhead = OVERHEAD_BYTES[version]
     base = BASE_MTU[version] - overhead
-    largest += -largest % 4
+    largest = min(largest + -largest % 4, LARGEST_BYTES)
     between = {mtu - overhead for mtu in USUAL_MTUS if base < mtu - overhead < largest}
     return (base, *sorted(between | ({largest} if largest > base else set())))
 

@@ -94,6 +94,12 @@ def test_a_probe_has_exactly_the_size_and_answers_are_shorter() -> None:
     assert sizes == [1172, LARGEST]
 
 
+def test_the_largest_datagram_there_is_can_be_probed_for() -> None:
+    subject = parent(CHILD, largest=65507 + 24)
+    done = search(subject, CHILD, 65507)
+    assert [a.datagram_bytes for a in done if isinstance(a, PathMtu)] == [1172, 65504]
+
+
 def test_what_is_found_goes_to_the_runtime_and_is_shown() -> None:
     subject = parent(CHILD)
     done = search(subject, CHILD, 65507)
