@@ -1,4 +1,4 @@
-"""What a role asks the world to do: a closed union of frozen values (seven kinds).
+"""What a role asks the world to do: a closed union of frozen values (eight kinds).
 
 Drivers carry them out in order; tests compare them. A role has no other effect.
 """
@@ -48,10 +48,11 @@ class ForwardingEntry:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send one control message."""
+    """Send one control message; if `whole`, lost rather than in fragments: it probes the path."""
 
     message: Message
     to: Endpoint
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,17 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class PathMtu:
+    """Know that the path to an endpoint carries datagrams of so many bytes whole (RFC 8899).
+
+    Larger ones arrive in fragments only. 0: nothing is known.
+    """
+
+    endpoint: Endpoint
+    datagram_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Become:
     """Change the host's role in place; `EndHost` carries it out, drivers never see it."""
 
@@ -96,4 +108,4 @@ class Report:
     event: Event
 
 
-Action = Send | Install | Withdraw | Replay | Become | Report
+Action = Send | Install | Withdraw | Replay | PathMtu | Become | Report

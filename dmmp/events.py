@@ -141,6 +141,34 @@ class HostExpired(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PathNarrow(Event):
+    """A path carries less than this host's datagrams take; both as IP packets, in bytes."""
+
+    endpoint: Endpoint
+    path_mtu: int
+    needed: int
+
+    def __str__(self) -> str:
+        return (
+            f"the path to {self.endpoint} carries packets of {self.path_mtu} bytes, "
+            f"not of {self.needed}: larger ones go there in fragments"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PathWide(Event):
+    """A path that was too narrow carries this host's datagrams whole now."""
+
+    endpoint: Endpoint
+    path_mtu: int
+
+    def __str__(self) -> str:
+        return (
+            f"the path to {self.endpoint} carries packets of {self.path_mtu} bytes now, all whole"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting(Event):
     """Something is missing; the host goes on trying."""
 

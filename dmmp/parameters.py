@@ -123,6 +123,17 @@ class Parameters:
     unknown_again: float = 0.1  # Decision 8: and the announcement is asked for so often
     unknown_bytes: int = 4 << 20  # Decision 8: it waits up to so much
 
+    # What a path carries whole; searched only where the runtime says what for (`Carries`).
+    path_mtu_tries: int = 3  # RFC 8899 §5.1.2: MAX_PROBES, probes of one size
+    path_mtu_wait: float = 1.0  # RFC 8899 §5.1.1: PROBE_TIMER while no round trip is known
+    path_mtu_wait_least: float = 0.25  # RFC 8899 §5.1.1: and the least of four round trips
+    path_mtu_raise: float = 600.0  # RFC 8899 §5.1.1: PMTU_RAISE_TIMER, then larger sizes again
+    path_mtu_confirm: float = (
+        30.0  # RFC 8899 §5.1.1: CONFIRMATION_TIMER, a probe of the present one
+    )
+    path_mtu_doubt: float = 2.0  # RFC 8899 §4.3: and how soon after the last where packets are lost
+    path_mtu_again: float = 30.0  # RFC 8899 §5.2: Error; nothing was answered, so try later
+
     def __post_init__(self) -> None:
         for refresh, hold in (
             ("refresh_cluster", "hold_cluster"),

@@ -95,6 +95,7 @@ def node_tables(document: dict[str, Any]) -> list[Table]:
         ("backup", ", ".join(_host(host) for host in document.get("backup", ())) or "-"),
         ("children", _hosts(document, "children")),
         ("mesh children", _hosts(document, "mesh_children")),
+        ("path MTU", _paths(document)),
         ("groups joined here", ", ".join(_interest(wanted) for wanted in groups) or "-"),
         ("up for", f"{document.get('uptime', 0):.0f} s"),
         ("version", f"{document.get('version')} (process {document.get('pid')})"),
@@ -138,6 +139,18 @@ def _host(host: dict[str, Any] | None) -> str:
 def _hosts(document: dict[str, Any], field: str) -> str:
     hosts = document.get(field, ())
     return "; ".join(_host(host) for host in hosts) or "-"
+
+
+def _paths(document: dict[str, Any]) -> str:
+    """Name the path MTU from the parent and to each child, as far as it is known."""
+    parent = document.get("parent") or {}
+    said = [f"{parent['path_mtu']} from the parent"] if parent.get("path_mtu") else []
+    for field in ("mesh_children", "children"):
+        for child in document.get(field, ()):
+            if child.get("path_mtu"):
+                cut = ", in fragments" if child["fragments"] else ""
+                said.append(f"{child['path_mtu']} to {child['node_id']}{cut}")
+    return "; ".join(said) or "-"
 
 
 def _interest(wanted: dict[str, Any]) -> str:

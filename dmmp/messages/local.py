@@ -46,3 +46,24 @@ class Unreachable(LocalMessage):
     """The network says that nobody listens at this endpoint (an ICMP error, RFC 792)."""
 
     endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Carries(LocalMessage):
+    """This host sends datagrams of up to so many bytes: find out which paths carry them (RFC 8899).
+
+    Without it no path is probed. It may come again with a larger size.
+    """
+
+    datagram_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TooLarge(LocalMessage):
+    """The network says that datagrams above `fits` bytes do not reach this endpoint (RFC 1191).
+
+    0: it is this host's own interface that could not send the last probe.
+    """
+
+    endpoint: Endpoint
+    fits: int = 0

@@ -1,23 +1,28 @@
 """One host: one role at a time, changed in place, behind the same three methods.
 
-A driver neither knows nor cares which role it drives. `Become` ends here.
+A driver neither knows nor cares which role it drives. `Become` ends here. Beside the role stand the
+paths to its children, whatever it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from dmmp.actions import Action, Become, Report
 from dmmp.errors import UsageError
 from dmmp.events import RoleChanged
+from dmmp.messages.local import Carries
 from dmmp.parameters import Parameters
 from dmmp.roles.cluster_member import ClusterMember
 from dmmp.roles.handover import Claim, Demotion, Handover
 from dmmp.roles.overlay import OverlayRole
+from dmmp.roles.paths import Paths
 from dmmp.roles.role import Input
 from dmmp.roles.source import Source
 from dmmp.roles.standing import HostSetup, Standing
+from dmmp.roles.states import Gone
 from dmmp.roles.super_node import SuperNode
 from dmmp.roles.view import View
 from dmmp.types import Endpoint, Instant
@@ -38,22 +43,47 @@ class EndHost:
             raise UsageError(f"no role {kind!r}: choose one of {', '.join(sorted(ROLES))}")
         self.standing = Standing(setup, parameters, rng)
         self.role = ROLES[kind](self.standing)
+        self.paths = Paths(self.standing)
 
     def receive(self, message: Input, sender: Endpoint, now: Instant) -> list[Action]:
         """Take one input, from a peer or (sender `SELF`) from this host; never raises."""
-        return self._carry_out(self.role.receive(message, sender, now), now)
+        if not self.paths.is_on and type(message) is not Carries:
+            return self._carry_out(self.role.receive(message, sender, now), now)
+        actions = self.paths.receive(message, sender, now)
+        if actions is None:
+            actions = self._carry_out(self.role.receive(message, sender, now), now)
+        return actions + self._follow(now)
 
     def wake(self, now: Instant) -> list[Action]:
         """Handle every alarm that is due."""
-        return self._carry_out(self.role.wake(now), now)
+        actions = self._carry_out(self.role.wake(now), now)
+        if not self.paths.is_on:
+            return actions
+        return [*actions, *self._follow(now), *self.paths.wake(now)]
 
     def next_alarm(self) -> tuple[Instant, str] | None:
         """Return when to wake it, and why."""
-        return self.role.next_alarm()
+        alarm = self.role.next_alarm()
+        if not self.paths.is_on:
+            return alarm
+        probe = self.paths.alarms.next()
+        if alarm is None or probe is None:
+            return alarm or probe
+        return min(alarm, probe)
 
     def view(self, now: Instant) -> View:
         """Take a snapshot for people and checks."""
-        return self.role.view(now)
+        view = self.role.view(now)
+        if not self.paths.is_on:
+            return view
+        tables = (*view.tables, ("paths", len(self.paths)))
+        return replace(view, paths=self.paths.views(), tables=tables)
+
+    def _follow(self, now: Instant) -> list[Action]:
+        if isinstance(self.role.state, Gone):
+            self.paths.stop()
+            return []
+        return list(self.paths.follow(self.role.installed, now))
 
     def _carry_out(self, actions: list[Action], now: Instant) -> list[Action]:
         if not any(isinstance(action, Become) for action in actions):

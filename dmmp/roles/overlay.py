@@ -196,6 +196,11 @@ class OverlayRole(Role, ABC):
             self._installed = entry
             yield Install(entry)
 
+    @property
+    def installed(self) -> ForwardingEntry | None:
+        """The forwarding entry in force."""
+        return self._installed
+
     # Describing itself.
 
     def record(self, now: Instant) -> HostRecord:

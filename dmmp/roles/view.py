@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dmmp.interest import Interest
 from dmmp.messages.common import HostRecord
@@ -17,6 +17,20 @@ class PointView:
     answers: bool
     registered: bool
     hosts: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """What is known of the path to or, of the parent, from a neighbour: bytes of an IP packet.
+
+    `path_mtu` is 0 while nothing is known; packets up to `needed` are sent there, none of them in
+    fragments if that is not more. `probes` counts those sent.
+    """
+
+    endpoint: Endpoint
+    path_mtu: int
+    needed: int = 0
+    probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +58,5 @@ class View:
     points: tuple[PointView, ...] = ()
     tables: tuple[tuple[str, int], ...] = ()
     """Sizes of the role's tables, for the bounds check and `show`."""
+    paths: tuple[PathView, ...] = field(default=(), repr=False)
+    """The paths to the children and from the parent, where they are probed (RFC 8899)."""

@@ -12,14 +12,23 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from dmmp.actions import Action, Install, Replay, Report, Send, Withdraw
+from dmmp.actions import Action, Install, PathMtu, Replay, Report, Send, Withdraw
 from dmmp.errors import DecodeError, UsageError
 from dmmp.events import Event, Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
 from dmmp.interest import Interest
 from dmmp.messages import decode, encode
 from dmmp.messages.header import OPTION_OFFSET
-from dmmp.messages.local import LocalMessage, Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.messages.local import (
+    Carries,
+    LocalMessage,
+    Silence,
+    Start,
+    Stop,
+    Subscribe,
+    TooLarge,
+    Unreachable,
+)
 from dmmp.messages.options import Option
 from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
@@ -97,7 +106,12 @@ class Driver:
         forwarder: DataPlane | None = None,
         edge: Edge | None = None,
         clock: Callable[[], Instant] = time.monotonic,
+        datagram_bytes: int = 0,
     ) -> None:
+        """Put the parts together; `datagram_bytes` is the least size that paths are probed for.
+
+        0: none is probed.
+        """
         self.host = host
         self.socket = socket
         self.forwarder = forwarder
@@ -108,6 +122,7 @@ class Driver:
         self.session: SessionId = NO_SESSION
         self.host_id: HostId = NO_HOST
         self.tree_version = 0
+        self.datagram_bytes = datagram_bytes
         self.refused: str | None = None
         self._report: Callable[[Event], None] = lambda event: None
         self._timer: asyncio.TimerHandle | None = None
@@ -119,10 +134,14 @@ class Driver:
     async def run(self) -> None:
         """Run until `stop`, a refusal or a failure; leave in good order and close everything."""
         self.socket.on_unreachable(self._unreachable)
+        if self.datagram_bytes:
+            self.socket.on_too_large(self._too_large)
         reader = asyncio.ensure_future(self._read())
         reader.add_done_callback(self._reader_done)
         try:
             self.local(Start())
+            if self.datagram_bytes:
+                self.local(Carries(self.datagram_bytes))
             if self.edge is not None:
                 self.edge.start(self)
             self.rearm()
@@ -218,6 +237,10 @@ class Driver:
     def _unreachable(self, endpoint: Endpoint) -> None:
         self.guarded(lambda: self.local(Unreachable(endpoint)))()
 
+    def _too_large(self, endpoint: Endpoint, fits: int) -> None:
+        # 0 is our own word for something else; no path is that narrow.
+        self.guarded(lambda: self.local(TooLarge(endpoint, max(fits, 1))))()
+
     def subscribe(self, interest: Interest) -> None:
         """Tell the host what its programs want of a group now."""
         self.local(Subscribe(interest))
@@ -242,15 +265,27 @@ class Driver:
     def _out(self, transmits: list[Transmit], deliveries: list[Delivery]) -> None:
         if transmits:
             self.socket.send(transmits)
+            self._note_size(transmits)
         if deliveries and self.edge is not None:
             self.edge.deliver(deliveries)
+
+    def _note_size(self, transmits: list[Transmit]) -> None:
+        """Have paths probed for larger datagrams once such are sent: a relay is told no size."""
+        if not self.datagram_bytes:
+            return
+        largest = max([transmit.stride for transmit in transmits])
+        if largest > self.datagram_bytes:
+            self.datagram_bytes = largest
+            self.local(Carries(largest))
 
     def _perform(self, actions: Iterable[Action], now: Instant) -> None:
         """Carry out a role's actions in their order."""
         for action in actions:
             match action:
-                case Send(message, to):
-                    self._send(message, to)
+                case Send(message, to, whole):
+                    self._send(message, to, whole, now)
+                case PathMtu(endpoint, datagram_bytes):
+                    self.socket.set_path_mtu(endpoint, datagram_bytes)
                 case Install() | Withdraw() | Replay():
                     if isinstance(action, Install) and not action.entry.upstream:
                         self.tree_version = action.entry.tree_version
@@ -263,7 +298,7 @@ class Driver:
                 case _:
                     raise AssertionError(f"{action} is for EndHost alone")
 
-    def _send(self, message: Message, to: Endpoint) -> None:
+    def _send(self, message: Message, to: Endpoint, whole: bool, now: Instant) -> None:
         try:
             datagram = encode(message)
         except UsageError as error:
@@ -272,7 +307,10 @@ class Driver:
             _log.warning("to %s: %s", to, error)
             return
         self.counters["control_sent"] += 1
-        self.socket.send_control(datagram, to)
+        if not whole:
+            self.socket.send_control(datagram, to)
+        elif not self.socket.send_probe(datagram, to):
+            self._perform(self.host.receive(TooLarge(to), SELF, now), now)
 
     def _on_event(self, event: Event) -> None:
         match event:

@@ -2,7 +2,7 @@
 
 With IP_RECVERR the kernel keeps the ICMP errors about a socket's datagrams, with the destination
 they were sent to. Nothing here believes them: the roles answer with a probe, so a forged one costs
-a probe, and a flood of them is bounded here. Don't-Fragment is switched here too (Decision 27).
+a probe, and a flood of them is bounded here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from dmmp.policies.path_mtu import overhead_bytes
 from dmmp.types import Endpoint
 
 ENDPOINTS_A_DRAIN = 16
@@ -27,9 +27,6 @@ ERRORS_A_DRAIN = 64
 
 QUIET = 0.1
 """Seconds in which an endpoint is told of once: a stream to a dead host makes an error a packet."""
-
-WHOLE_BYTES = 1200
-"""Control messages up to this size fit every path (the least MTU of IPv6 is 1280)."""
 
 TOLD_LIMIT = 256
 SEND_TRIES = 3
@@ -50,42 +47,19 @@ PENDING = frozenset(
 )
 """What a send may fail with because of an ICMP error about an earlier one (ip(7), udp(7))."""
 
-_IP_MTU_DISCOVER, _IP_RECVERR = 10, 11
-_IPV6_MTU_DISCOVER, _IPV6_RECVERR, _IPV6_DONTFRAG = 23, 25, 62
-_PMTUDISC_DONT, _PMTUDISC_WANT, _PMTUDISC_DO = 0, 1, 2
-_ERROR = struct.Struct("=IBBB")
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_ERROR = struct.Struct("=IBBBxI")
+"""Error number, origin, type, code, information: the beginning of `sock_extended_err`."""
+
 _ANCILLARY_BYTES = 256
 _NOBODY_THERE = {(2, 3, 1), (2, 3, 3), (3, 1, 3), (3, 1, 4)}
 """Origin, type and code: host and port unreachable (RFC 792), address and port (RFC 4443)."""
 
+_FROM_NETWORK = (2, 3)
+"""Origins that are ICMP, of either version."""
+
 Report = Callable[[Endpoint], None]
-
-
-def forbid_fragments(opened: socket.socket, forbidden: bool = True) -> None:
-    """Set or clear Don't-Fragment; with it the kernel refuses what its known path MTU is below.
-
-    The cached path MTU is used on purpose: a too large datagram then fails here, counted, instead
-    of vanishing on the way. Where a system has no such option, nothing changes.
-    """
-    version4 = _PMTUDISC_DO if forbidden else _PMTUDISC_DONT
-    version6 = _PMTUDISC_DO if forbidden else _PMTUDISC_WANT
-    _try(opened, socket.IPPROTO_IP, _IP_MTU_DISCOVER, version4)
-    if opened.family == socket.AF_INET6:
-        _try(opened, socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, version6)
-        _try(opened, socket.IPPROTO_IPV6, _IPV6_DONTFRAG, int(forbidden))
-
-
-@contextmanager
-def deliverable(opened: socket.socket, size_bytes: int) -> Iterator[None]:
-    """Let what is too large for some path travel in fragments: a control message must arrive."""
-    if size_bytes <= WHOLE_BYTES:
-        yield
-        return
-    forbid_fragments(opened, False)
-    try:
-        yield
-    finally:
-        forbid_fragments(opened)
+ReportSize = Callable[[Endpoint, int], None]
 
 
 def _try(opened: socket.socket, level: int, option: int, value: int) -> bool:
@@ -107,7 +81,7 @@ def watch(opened: socket.socket, events: int) -> select.epoll:
 
 
 class ErrorQueue:
-    """Takes the ICMP errors of one socket and reports who is said to be unreachable."""
+    """Takes the ICMP errors of one socket; reports who is unreachable, and what is too large."""
 
     def __init__(
         self,
@@ -121,11 +95,12 @@ class ErrorQueue:
         `endpoint` makes one of a kernel address; the errors are counted as `network_errors`.
         """
         self.report: Report = lambda endpoint: None
+        self.report_size: ReportSize = lambda endpoint, fits: None
         self._counters = counters
         self._socket = opened
         self._endpoint = endpoint
         self._clock = clock
-        self._told: dict[Endpoint, float] = {}
+        self._told: dict[tuple[Endpoint, bool], float] = {}
         self._watch: select.epoll | None = None
         if not hasattr(select, "epoll"):
             return
@@ -137,7 +112,7 @@ class ErrorQueue:
 
     def drain(self) -> None:
         """Take errors, a bounded number, and report each endpoint that none was reported of."""
-        found: dict[Endpoint, None] = {}
+        found: dict[tuple[Endpoint, bool], int] = {}
         for _ in range(ERRORS_A_DRAIN):
             try:
                 _, ancillary, _, address = self._socket.recvmsg(
@@ -146,14 +121,23 @@ class ErrorQueue:
             except OSError:
                 break
             self._counters["network_errors"] += 1
-            if address and len(found) < ENDPOINTS_A_DRAIN and _says_nobody(ancillary):
-                found[self._endpoint(address)] = None
+            if not address or len(found) >= ENDPOINTS_A_DRAIN:
+                continue
+            if _says_nobody(ancillary):
+                found[self._endpoint(address), False] = 0
+            elif mtu := _says_too_large(ancillary):
+                found[self._endpoint(address), True] = mtu
         now = self._clock()
-        for endpoint in found:
-            if now - self._told.get(endpoint, float("-inf")) >= QUIET:
-                if len(self._told) >= TOLD_LIMIT:
-                    self._told.clear()
-                self._told[endpoint] = now
+        for key, mtu in found.items():
+            if now - self._told.get(key, float("-inf")) < QUIET:
+                continue
+            if len(self._told) >= TOLD_LIMIT:
+                self._told.clear()
+            self._told[key] = now
+            endpoint, is_size = key
+            if is_size:
+                self.report_size(endpoint, max(0, mtu - overhead_bytes(endpoint)))
+            else:
                 self.report(endpoint)
 
     def close(self) -> None:
@@ -164,12 +148,23 @@ class ErrorQueue:
             self._watch = None
 
 
-def _says_nobody(ancillary: list[tuple[int, int, bytes]]) -> bool:
+def _errors(ancillary: list[tuple[int, int, bytes]]) -> Iterator[tuple[int, int, int, int, int]]:
     for level, kind, value in ancillary:
         is_error = (level, kind) in (
             (socket.IPPROTO_IP, _IP_RECVERR),
             (socket.IPPROTO_IPV6, _IPV6_RECVERR),
         )
         if is_error and len(value) >= _ERROR.size:
-            return _ERROR.unpack_from(value)[1:] in _NOBODY_THERE
-    return False
+            yield _ERROR.unpack_from(value)
+
+
+def _says_nobody(ancillary: list[tuple[int, int, bytes]]) -> bool:
+    return any(error[1:4] in _NOBODY_THERE for error in _errors(ancillary))
+
+
+def _says_too_large(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return the MTU that an ICMP error names (RFC 1191, RFC 8201); 0 if it is another error."""
+    for number, origin, _, _, information in _errors(ancillary):
+        if number == errno.EMSGSIZE and origin in _FROM_NETWORK:
+            return information
+    return 0

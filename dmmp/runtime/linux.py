@@ -23,10 +23,10 @@ from dmmp.runtime.errorqueue import (
     SEND_TRIES,
     ErrorQueue,
     Report,
-    deliverable,
-    forbid_fragments,
+    ReportSize,
     watch,
 )
+from dmmp.runtime.fragments import Fragments
 from dmmp.runtime.sending import Sending
 from dmmp.runtime.sockets import (
     ENDPOINT_CACHE_LIMIT,
@@ -90,7 +90,7 @@ class BatchedSocket:
         self._writable_watch = watch(opened, select.EPOLLOUT)
         self._loop.add_reader(self._readable_watch.fileno(), self._readable)
         self._errors = ErrorQueue(opened, self._addresses.endpoint, self.counters)
-        forbid_fragments(opened)
+        self._fragments = Fragments(opened)
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
@@ -139,16 +139,29 @@ class BatchedSocket:
         """Have `report` called with endpoints that the network calls unreachable."""
         self._errors.report = report
 
+    def on_too_large(self, report: ReportSize) -> None:
+        """Have `report` called with endpoints, and the size that is said to reach them."""
+        self._errors.report_size = report
+
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
-        with deliverable(self._socket, len(datagram)):
-            self._sending.send_control(datagram, to)
+        self._sending.send_control(datagram, to)
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        """Send a probe whole or not at all; False if this host's own interface cannot."""
+        address = self._addresses.address(to)
+        return address is None or self._fragments.probe(datagram, address)
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
+        self._fragments.limit(self._addresses.address(to), datagram_bytes)
 
     def _write(self, data: Octets, stride: int, address: Address) -> int:
         """Send a burst; return how many bytes of it found no room."""
         size = len(data)
         if size > stride and self._refusals and not self._may_batch(address):
             return self._write_singly(data, stride, address)
+        self._fragments.before(address, min(size, stride))
         for left in reversed(range(SEND_TRIES)):
             try:
                 if size <= stride:
@@ -162,6 +175,8 @@ class BatchedSocket:
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return size
+                if error.errno == errno.EMSGSIZE and size <= stride:
+                    self._fragments.give_way()
                 if left and error.errno in PENDING:
                     continue
                 if size > stride and error.errno in _UNBATCHABLE:
@@ -189,7 +204,8 @@ class BatchedSocket:
         """Send a burst that was refused as one as single datagrams, and see whose fault it was."""
         failed = sum(self.counters.values())
         left = self._write_singly(data, stride, address)
-        if sum(self.counters.values()) > failed or left == len(data):
+        its_size = refusal.errno == errno.EMSGSIZE
+        if its_size or sum(self.counters.values()) > failed or left == len(data):
             # It is the datagrams' size, or nothing can be said.
             return left
         if address not in self._refusals:

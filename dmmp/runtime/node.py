@@ -19,6 +19,7 @@ from typing import Any
 from dmmp.errors import UsageError
 from dmmp.events import Event, PeerViolation, Refused, Registered, Waiting
 from dmmp.forwarding.forwarder import Forwarder
+from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.rendezvous_point import RendezvousPoint
@@ -117,7 +118,8 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
         if points is None:
             return 0
         host = _host(options, name, points)
-        driver = Driver(host, socket, _forwarder(options), edge)
+        size = options.mtu + HEADER_BYTES
+        driver = Driver(host, socket, _forwarder(options), edge, datagram_bytes=size)
         control = ControlServer(
             listening, lambda: host_document(options, name, points, started, host, driver)
         )

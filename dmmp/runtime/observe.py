@@ -18,8 +18,8 @@ from dmmp import __version__
 from dmmp.events import Event, PeerViolation
 from dmmp.interest import Interest
 from dmmp.messages.common import HostRecord
-from dmmp.roles.view import View
-from dmmp.types import NO_HOST, HostId, SessionId
+from dmmp.roles.view import PathView, View
+from dmmp.types import NO_HOST, Endpoint, HostId, SessionId
 
 SCHEMA = 1
 """Version of the document; it changes only when a field changes its meaning or goes away."""
@@ -120,6 +120,16 @@ def record_document(record: HostRecord) -> Document:
     }
 
 
+def neighbour_document(record: HostRecord, paths: Mapping[Endpoint, PathView]) -> Document:
+    """Show a parent or a child, with what is known of the path between."""
+    path = paths.get(record.endpoint, PathView(record.endpoint, 0))
+    return record_document(record) | {
+        "path_mtu": path.path_mtu or None,
+        "fragments": path.path_mtu < path.needed if path.path_mtu else None,
+        "path_probes": path.probes,
+    }
+
+
 def interest_document(interest: Interest) -> Document:
     """Show one interest record."""
     return {
@@ -131,19 +141,20 @@ def interest_document(interest: Interest) -> Document:
 
 def view_document(view: View) -> Document:
     """Show a role's snapshot."""
+    paths = {path.endpoint: path for path in view.paths}
     return {
         "role": view.role,
         "state": view.state,
         "node_id": host_text(view.host),
         "session": view.session_name,
         "session_id": session_text(view.session),
-        "parent": None if view.parent is None else record_document(view.parent),
+        "parent": None if view.parent is None else neighbour_document(view.parent, paths),
         "depth": view.depth,
         "root_path": [host_text(host) for host in view.root_path],
         "super_node": host_text(view.super_node),
         "out_degree": view.out_degree,
-        "children": [record_document(child) for child in view.children],
-        "mesh_children": [record_document(child) for child in view.mesh_children],
+        "children": [neighbour_document(child, paths) for child in view.children],
+        "mesh_children": [neighbour_document(child, paths) for child in view.mesh_children],
         "backup": [record_document(backup) for backup in view.backups],
         "super_nodes": [record_document(super_node) for super_node in view.super_nodes],
         "groups": [interest_document(wanted) for wanted in view.groups],

@@ -28,9 +28,9 @@ from dmmp.runtime.errorqueue import (
     SEND_TRIES,
     ErrorQueue,
     Report,
-    deliverable,
-    forbid_fragments,
+    ReportSize,
 )
+from dmmp.runtime.fragments import Fragments
 from dmmp.runtime.sending import Sending
 from dmmp.types import DEFAULT_PORT, Endpoint
 
@@ -73,6 +73,15 @@ class DatagramSocket(Protocol):
 
     def on_unreachable(self, report: Report) -> None:
         """Have `report` called with endpoints that the network calls unreachable."""
+
+    def on_too_large(self, report: ReportSize) -> None:
+        """Have `report` called with endpoints, and the size that is said to reach them."""
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        """Send a probe whole or not at all; False if this host's own interface cannot."""
 
     def send(self, transmits: Iterable[Transmit]) -> None:
         """Send in order without waiting; what finds no room for long is dropped and counted."""
@@ -279,7 +288,7 @@ def count_failure(counters: dict[str, int], error: OSError) -> None:
         counters["too_big"] += 1
         if counters["too_big"] == 1:
             _log.warning(
-                "dropped: larger than the path's MTU, and data is never fragmented; lower --mtu, "
+                "dropped: larger than a datagram can be, even in fragments; lower --mtu, "
                 "or with --interface the programs' packets (counted as socket_too_big)"
             )
     else:
@@ -316,6 +325,7 @@ class PortableSocket:
         self.counters = new_counters()
         self._addresses = Addresses(opened.family)
         self._collector = Collector(self._addresses)
+        self._fragments = Fragments(opened)
         self._errors: ErrorQueue | None = None
         self._closed = False
         outgoing = outgoing or Outgoing()
@@ -348,7 +358,6 @@ class PortableSocket:
             # asyncio's own transport only: an ICMP error crashes uvloop's (0.23).
             self._errors = ErrorQueue(self._socket, self._addresses.endpoint, self.counters)
         self._stream = DatagramServer(transport, self._received, errors, drained)
-        forbid_fragments(self._socket)
 
     async def receive(self) -> list[Burst]:
         """Wait for datagrams and take those that are there, in order; [] once it is closed."""
@@ -404,10 +413,23 @@ class PortableSocket:
         if self._errors is not None:
             self._errors.report = report
 
+    def on_too_large(self, report: ReportSize) -> None:
+        """Have `report` called with endpoints, and the size that is said to reach them."""
+        if self._errors is not None:
+            self._errors.report_size = report
+
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
-        with deliverable(self._socket, len(datagram)):
-            self._sending.send_control(datagram, to)
+        self._sending.send_control(datagram, to)
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        """Send a probe whole or not at all; False if this host's own interface cannot."""
+        address = self._addresses.address(to)
+        return address is None or self._fragments.probe(datagram, address)
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
+        self._fragments.limit(self._addresses.address(to), datagram_bytes)
 
     def _write(self, data: Octets, stride: int, address: Address) -> int:
         """Send a burst one by one; return how many bytes of it found no room."""
@@ -421,6 +443,7 @@ class PortableSocket:
         return 0
 
     def _write_one(self, data: Octets, address: Address) -> bool:
+        self._fragments.before(address, len(data))
         left = SEND_TRIES
         while left:
             left -= 1
@@ -432,6 +455,8 @@ class PortableSocket:
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     return False
+                if error.errno == errno.EMSGSIZE:
+                    self._fragments.give_way()
                 if left and error.errno in PENDING:
                     continue
                 count_failure(self.counters, error)

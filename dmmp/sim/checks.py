@@ -361,6 +361,7 @@ def table_bounds(parameters: Parameters) -> dict[str, int]:
         "hosts": parameters.hosts,
         "invited": parameters.super_nodes_most,
         "mesh": parameters.super_nodes_most + 1,
+        "paths": parameters.children,
         "requests": parameters.maximum_outstanding,
         "reservations": parameters.children,
         "super_nodes": parameters.super_nodes_most,

@@ -1,4 +1,4 @@
-"""What the network does to a datagram: delay, loss, duplication, reordering, partition.
+"""What the network does to a datagram: delay, loss, duplication, reordering, partition, its MTU.
 
 Troubles that overlap are layers: a datagram endures each that lies on its way.
 
@@ -42,6 +42,8 @@ class Counts:
     blocked: int = 0
     duplicated: int = 0
     reordered: int = 0
+    too_large: int = 0
+    """Larger than the path's MTU, and not to be sent in fragments."""
     unheard: int = 0
     """Arrived where nobody listens, or never did."""
 
@@ -78,6 +80,12 @@ class Network:
         self._own: dict[int, Conditions] = {}
         self._islands: dict[int, int] = {}
         self._blocked: set[tuple[int, int]] = set()
+        self._mtus: dict[int, int] = {}
+
+    def set_mtu(self, place: int, mtu: int) -> None:
+        """Let the link of a place carry packets of so many bytes whole; others carry any."""
+        self._mtus[place] = mtu
+        self._note_change()
 
     def set_conditions(self, conditions: Conditions, place: int | None = None) -> None:
         """Set the conditions everywhere, or of one place: both what it sends and what it gets."""
@@ -108,7 +116,7 @@ class Network:
         self.heal()
 
     def _note_change(self) -> None:
-        troubles = self._own or self._islands or self._blocked or self._layers
+        troubles = self._own or self._islands or self._blocked or self._layers or self._mtus
         self.is_plain = not troubles and self._conditions is PERFECT
 
     def partition(self, *islands: Iterable[int]) -> None:
@@ -138,12 +146,20 @@ class Network:
             return False
         return self._islands.get(sender, 0) == self._islands.get(receiver, 0)
 
-    def carry(self, sender: int, receiver: int) -> tuple[int, ...]:
-        """Decide the fate of one datagram: the delay of each copy that arrives, in microseconds."""
+    def carry(self, sender: int, receiver: int, whole_bytes: int = 0) -> tuple[int, ...]:
+        """Decide the fate of one datagram: the delay of each copy that arrives, in microseconds.
+
+        `whole_bytes` is the size of a packet that must not be sent in fragments.
+        """
         counts = self.counts
         counts.sent += 1
         if (self._blocked or self._islands) and not self.is_open(sender, receiver):
             counts.blocked += 1
+            return ()
+        if whole_bytes and any(
+            whole_bytes > self._mtus.get(place, whole_bytes) for place in (sender, receiver)
+        ):
+            counts.too_large += 1
             return ()
         delay = self.topology.delay_us(sender, receiver)
         if self._conditions is PERFECT and not self._own and not self._layers:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 from random import Random
 
-from dmmp.actions import Action, Install, Replay, Report, Send, Withdraw
+from dmmp.actions import Action, Install, PathMtu, Replay, Report, Send, Withdraw
 from dmmp.errors import DecodeError, UsageError
 from dmmp.events import Admitted, ChildAdded, Event, Left, PeerViolation
 from dmmp.forwarding.burst import Burst, Outcome, Transmit
@@ -20,6 +20,7 @@ from dmmp.messages import Message, ProbeRequest, decode, encode
 from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
 from dmmp.parameters import Parameters
+from dmmp.policies.path_mtu import overhead_bytes
 from dmmp.roles.role import Host, Input
 from dmmp.roles.view import View
 from dmmp.sim.addresses import Addresses, first_endpoint
@@ -375,15 +376,15 @@ class World:
     def _perform(self, node: Node, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, Send):
-                self.send(node, action.message, action.to)
+                self.send(node, action.message, action.to, action.whole)
             elif isinstance(action, Report):
                 self._report(node, action.event)
             elif isinstance(action, Install | Withdraw | Replay):
                 self._apply(node, action)
-            else:
+            elif not isinstance(action, PathMtu):
                 self.checks.fail("contract", self.now_us, node.name, f"cannot do {action}")
 
-    def send(self, node: Node, message: Message, to: Endpoint) -> None:
+    def send(self, node: Node, message: Message, to: Endpoint, whole: bool = False) -> None:
         """Send one control message from a node's address, whatever its host thinks of it."""
         payload: Payload = message
         try:
@@ -396,12 +397,10 @@ class World:
         node.sent += 1
         node.sent_bytes += size
         self.network.counts.sent_bytes += size
-        self._transmit(node, to, payload)
+        self._transmit(node, to, payload, size + overhead_bytes(to) if whole else 0)
 
-    def _transmit(self, node: Node, to: Endpoint, payload: Payload) -> None:
-        route = node.routes.get(id(to))
-        if route is None:
-            route = self._addresses.find_route(node, to)
+    def _transmit(self, node: Node, to: Endpoint, payload: Payload, whole_bytes: int = 0) -> None:
+        route = node.routes.get(id(to)) or self._addresses.find_route(node, to)
         _, receiver, delay_us = route
         network = self.network
         if receiver is None:
@@ -411,7 +410,7 @@ class World:
             network.counts.sent += 1
             self._schedule.push(self.now_us + delay_us, (receiver, node, node.endpoint, payload))
         else:
-            for copy_us in network.carry(node.place, receiver.place):
+            for copy_us in network.carry(node.place, receiver.place, whole_bytes):
                 self._schedule.push(self.now_us + copy_us, (receiver, node, node.endpoint, payload))
 
     def _apply(self, node: Node, action: Install | Withdraw | Replay) -> None:

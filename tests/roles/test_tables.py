@@ -16,7 +16,15 @@ from dmmp.events import PeerViolation
 from dmmp.interest import interest
 from dmmp.messages import REGISTRY, Message
 from dmmp.messages.common import HostRecord
-from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.messages.local import (
+    Carries,
+    Silence,
+    Start,
+    Stop,
+    Subscribe,
+    TooLarge,
+    Unreachable,
+)
 from dmmp.policies.parents import Candidate
 from dmmp.roles import states
 from dmmp.roles.cluster_member import ClusterMember
@@ -54,6 +62,9 @@ LOCAL: tuple[Input, ...] = (
     Subscribe(interest(at(9).address)),
     Silence(1.0),
     Unreachable(at(3)),
+    # For the host around the role; a role that gets them says so.
+    Carries(1404),
+    TooLarge(at(3)),
 )
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
-import shlex
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 
@@ -299,44 +295,6 @@ def test_what_does_not_fit_the_kernel_is_counted(datapath: str) -> None:
         assert one.counters["too_big"] == 1
 
     on_two(datapath, play)
-
-
-NARROW = """
-import asyncio, sys
-from ipaddress import ip_address
-from dmmp.forwarding.burst import Transmit
-from dmmp.runtime.sockets import open_socket
-from dmmp.types import Endpoint
-
-async def main(datapath, bound, heard):
-    one = await open_socket(Endpoint(ip_address(bound), 0), datapath)
-    other = await open_socket(Endpoint(ip_address(heard), 0), datapath)
-    one.send([Transmit(bytes(1400), 1400, other.local), Transmit(bytes(2800), 1400, other.local)])
-    assert one.counters["too_big"] == 3, one.counters
-    for size in (1500, 60000):
-        one.send_control(b"c" * size, other.local)
-        (burst,) = await asyncio.wait_for(other.receive(), 5)
-        assert len(burst.data) == size, len(burst.data)
-    one.send([Transmit(bytes(1400), 1400, other.local), Transmit(bytes(2000), 1000, other.local)])
-    assert one.counters["too_big"] == 4, one.counters
-    assert sum(len(burst.data) for burst in await asyncio.wait_for(other.receive(), 5)) == 2000
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-@DATAPATHS
-@pytest.mark.parametrize(
-    ("bound", "heard"), [("127.0.0.1", "127.0.0.1"), ("::", "127.0.0.1"), ("::", "::1")]
-)
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a network of its own")
-def test_data_is_never_fragmented_and_large_control_arrives(
-    datapath: str, bound: str, heard: str
-) -> None:
-    program = shlex.join([sys.executable, "-c", NARROW, datapath, bound, heard])
-    inside = f"ip link set lo mtu 1400 up && exec {program}"
-    done = subprocess.run(["unshare", "-n", "sh", "-c", inside], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 @DATAPATHS

@@ -57,7 +57,7 @@ class Stage(World):
         self.agreed: dict[str, list[float]] = {}
         """When each host agreed to its part in a promotion, whatever the part."""
 
-    def send(self, node: Node, message: Message, to: Endpoint) -> None:
+    def send(self, node: Node, message: Message, to: Endpoint, whole: bool = False) -> None:
         """Send a control message, if it is let through."""
         if self.begun is None and isinstance(message, PromotionRequest):
             self.begun = self.now
@@ -68,7 +68,7 @@ class Stage(World):
             self.said.append((node.name, name, type(message).__name__))
             if not self.act(len(self.said) - 1):
                 return
-        super().send(node, message, to)
+        super().send(node, message, to, whole)
 
     def _note_part(self, sender: str, receiver: str, message: Message) -> None:
         if getattr(message, "status", Status.REFUSED) != Status.SUCCESS:

@@ -92,6 +92,16 @@ def test_a_block_goes_one_way() -> None:
     assert made.carry(0, 1)
 
 
+def test_only_what_must_be_whole_meets_the_mtu() -> None:
+    """The smaller of both links counts; what may be in fragments arrives."""
+    made = network()
+    made.set_mtu(1, 1400)
+    assert made.carry(0, 1, 1400) and made.carry(1, 0, 1400) and made.carry(0, 2, 9000)
+    assert not made.carry(0, 1, 1401) and not made.carry(1, 0, 1401)
+    assert made.carry(0, 1)
+    assert made.counts.too_large == 2
+
+
 def test_nonsense_is_refused() -> None:
     """A probability above one."""
     with pytest.raises(UsageError):
