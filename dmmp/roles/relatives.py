@@ -8,6 +8,7 @@ confirmed, declined or lapses. Interest is kept per child and group with its own
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from dmmp.actions import Branch
 from dmmp.interest import Interest, union
@@ -58,6 +59,8 @@ class Children:
         self.confirmed: dict[HostId, Child] = {}
         self.reserved: dict[HostId, tuple[Instant, bool]] = {}
         self.heirs: dict[HostId, tuple[HostId, Instant]] = {}
+        self._counted: dict[HostId, tuple[Interest, ...]] = {}
+        self._wanted: dict[Interest, int] = {}
 
     def __len__(self) -> int:
         return len(self.confirmed)
@@ -179,14 +182,35 @@ class Children:
         return tuple(child.to_branch() for child in self.confirmed.values())
 
     def interest(self) -> list[Interest]:
-        """List all that the children's subtrees want, not merged."""
-        return [
-            record for child in self.confirmed.values() for record in child.to_branch().interest
-        ]
+        """List all that the children's subtrees want, not merged; what many want is there twice.
+
+        Twice, for two equal records that are merged come out in canonical order. It is counted
+        when a child's wishes change, so that a crowd that wants the same costs no more than one.
+        """
+        counted = self._counted
+        if counted.keys() != self.confirmed.keys():
+            for host in [host for host in counted if host not in self.confirmed]:
+                self._count(counted.pop(host), -1)
+        for host, child in self.confirmed.items():
+            wants = child.to_branch().interest
+            held = counted.get(host, ())
+            if held is not wants:
+                self._count(held, -1)
+                self._count(wants, 1)
+                counted[host] = wants
+        return [record for record, many in self._wanted.items() for _ in range(min(many, 2))]
+
+    def _count(self, records: tuple[Interest, ...], by: int) -> None:
+        for record in records:
+            many = self._wanted.get(record, 0) + by
+            if many:
+                self._wanted[record] = many
+            else:
+                del self._wanted[record]
 
     def free_below(self) -> int:
         """Count free places in the subtrees of the cluster's children (Decision 14)."""
-        return sum(child.record.free_slots for child in self.confirmed.values() if not child.mesh)
+        return sum([child.record.free_slots for child in self.confirmed.values() if not child.mesh])
 
     def most_spare(self, mesh: bool, at_most: int) -> list[Child]:
         """List children with free places below them, the most first; ties by id."""
@@ -216,8 +240,8 @@ class Children:
         Leaves cannot: they would feed nobody (slide 21).
         """
         able = [child for child in self.of(mesh=False) if child.record.out_degree > 1]
-        able.sort(key=lambda child: by_capacity(child.record))
-        return tuple(located(child.record, child.endpoint) for child in able[:at_most])
+        best = nsmallest(at_most, able, key=lambda child: by_capacity(child.record))
+        return tuple(located(child.record, child.endpoint) for child in best)
 
     def records(self, mesh: bool, at_most: int) -> tuple[HostRecord, ...]:
         """Return records of the children, most free places first, for a refusal."""
