@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from operator import is_
 
-from dmmp.actions import ForwardingEntry
+from dmmp.actions import Branch, ForwardingEntry
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
 from dmmp.forwarding.pace import Pace
@@ -71,33 +71,34 @@ class Active:
             self._compare(former, [*former.branches, *self.branches])
 
     def _amend(self, former: Active) -> bool:
-        """Lay out the branches as before, but for those that went and those added at the end.
+        """Lay out the branches as before, but for a few in a row, or False if more is different.
 
-        That is what changes when one of many children comes or goes, and endpoints are slow to
-        hash: by the identity of the other branches none of theirs is. False if more has changed.
+        That is what differs when one of many children comes, goes or wants something else, and
+        endpoints are slow to hash: here only theirs are.
         """
         before, after = former.entry.downstream, self.entry.downstream
-        ids_before, ids_after = {id(one) for one in before}, {id(one) for one in after}
-        kept = [one for one in before if id(one) in ids_after]
-        added = after[len(kept) :]
-        in_order = all(map(is_, kept, after)) and ids_before.isdisjoint(map(id, added))
-        if not in_order or len(former.branches) < len(before):
+        head = _in_common(before, after)
+        tail = _in_common(before[head:][::-1], after[head:][::-1])
+        gone, came = before[head : len(before) - tail], after[head : len(after) - tail]
+        in_place = [one.endpoint for one in gone] == [one.endpoint for one in came]
+        if (came and tail and not in_place) or len(former.branches) < len(before):
             return False
         self.interests, self.branches = dict(former.interests), dict(former.branches)
-        gone = [one.endpoint for one in before if id(one) not in ids_after]
-        for to in gone:
-            del self.interests[to], self.branches[to]
-        for one in added:
-            if one.endpoint in self.branches:
+        for one in () if in_place else gone:
+            del self.interests[one.endpoint], self.branches[one.endpoint]
+        for one in came:
+            if one.endpoint in self.branches and not in_place:
                 return False
             self.interests[one.endpoint] = one.interest
             self.branches[one.endpoint] = _kept(former, one.endpoint, one.interest)
-        self._compare(former, [*gone, *(one.endpoint for one in added)])
+        self._compare(former, [one.endpoint for one in (*gone, *came)])
         return True
 
     def _compare(self, former: Active, endpoints: list[Endpoint]) -> None:
         before, after = former.branches, self.branches
-        self.changed = [to for to in dict.fromkeys(endpoints) if before.get(to) is not after.get(to)]
+        self.changed = [
+            to for to in dict.fromkeys(endpoints) if before.get(to) is not after.get(to)
+        ]
 
     def admits(self, endpoint: Endpoint, group: IpAddress, source: IpAddress) -> bool:
         """Tell whether this endpoint is a branch that wants packets from `source` to `group`."""
@@ -196,6 +197,12 @@ class Table:
 
 def _by_group(interests: tuple[Interest, ...]) -> Wants:
     return {record.group: record for record in union(interests)}
+
+
+def _in_common(first: tuple[Branch, ...], second: tuple[Branch, ...]) -> int:
+    """Count the branches at the beginning that are the same objects."""
+    same = list(map(is_, first, second))
+    return same.index(False) if False in same else len(same)
 
 
 def _kept(former: Active | None, to: Endpoint, interests: tuple[Interest, ...]) -> Wants:

@@ -16,7 +16,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
+from typing import Any, Self
 
 from dmmp.interest import interest
 from dmmp.messages import (
@@ -50,6 +51,9 @@ SOURCE, FIRST_SUPER_NODE, FIRST_MEMBER = 1, 2, 256
 QUIET_GROUP = ip_address("239.9.9.9")
 """What the crowd's programs want: nobody sends to it, so no data is multiplied by the crowd."""
 
+PORT = 47700
+"""Where a host of the crowd is, if it has no socket."""
+
 PATIENCE = 1.0
 """Seconds after which a host that was not answered gives up, counted; on loopback that is loss."""
 
@@ -65,6 +69,11 @@ _SO_RCVBUFFORCE = 33
 def address_bytes(number: int) -> bytes:
     """Give a host's address, 127.1.0.0 and above."""
     return bytes((127, 1 + (number >> 16), (number >> 8) & 0xFF, number & 0xFF))
+
+
+def address_of(number: int) -> IPv4Address:
+    """Give it as an address."""
+    return IPv4Address(address_bytes(number))
 
 
 def number_of(address: bytes) -> int:
@@ -103,10 +112,11 @@ class Crowd:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         self._socket.bind(("0.0.0.0", 0))
         self._socket.setblocking(False)
+        self._port: int = self._socket.getsockname()[1]
         self._began: dict[int, float] = {}
         self.tally = Tally()
 
-    def __enter__(self) -> Crowd:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -114,7 +124,7 @@ class Crowd:
 
     def endpoint(self, number: int) -> Endpoint:
         """Give where a host of the crowd receives."""
-        return Endpoint(ip_address(address_bytes(number)), self._socket.getsockname()[1])
+        return Endpoint(address_of(number), self._port)
 
     def send(self, number: int, message: Message) -> None:
         """Send as a host of the crowd; wait for a moment if the kernel's queue is full."""
@@ -297,9 +307,11 @@ class Joiners(Crowd):
         self.standing = standing
         self.children: deque[int] = deque()
         self.left = 0
+        self.late = 0
+        """Joins that were confirmed when the host had given up; it leaves at once."""
         self._next = FIRST_MEMBER
 
-    def _header(self, number: int, stage: int) -> dict[str, int]:
+    def _header(self, number: int, stage: int) -> dict[str, Any]:
         return {
             "session": self.session,
             "source": self.FIRST_ID + number,
@@ -321,14 +333,20 @@ class Joiners(Crowd):
         """Confirm an offer; when confirmed, let the host that has been there longest leave."""
         if sequence >> 2 != number:
             return
-        stage = sequence & 3
+        stage, success = sequence & 3, status == Status.SUCCESS
         if option == JoinResponse.OPTION and stage == _ASK:
-            if status != Status.SUCCESS:
+            if not success:
                 self.ended(number, False)
             elif number in self._began:
                 self.send(number, self._confirmation(number))
+            else:
+                self.leave(number, LeaveReason.DECLINED)
         elif option == RefreshResponse.OPTION and stage == _CONFIRM:
-            if self.ended(number, status == Status.SUCCESS) and status == Status.SUCCESS:
+            in_time = self.ended(number, success)
+            if success and not in_time:
+                self.late += 1
+                self.leave(number)
+            elif success:
                 self.children.append(number)
                 if len(self.children) > self.standing:
                     self.leave(self.children.popleft())
@@ -343,10 +361,9 @@ class Joiners(Crowd):
             interest=(interest(QUIET_GROUP),),
         )
 
-    def leave(self, number: int) -> None:
-        """Let a child go (slide 20)."""
-        message = LeaveReport(**self._header(number, _LEAVE), reason=LeaveReason.MOVED)
-        self.send(number, message)
+    def leave(self, number: int, reason: LeaveReason = LeaveReason.MOVED) -> None:
+        """Let a child go, or an applicant that gave up (slide 20)."""
+        self.send(number, LeaveReport(**self._header(number, _LEAVE), reason=reason))
 
     def leave_all(self) -> None:
         """Let every child go."""

@@ -206,13 +206,14 @@ def super_node(seconds: float, rounds: int, standing: int) -> dict[str, Any]:
                 calm = (process.processor() - before) / seconds
                 before = process.processor()
                 tally = crowd.run(seconds, WINDOW)
-                used = process.processor() - before - calm * tally.seconds
+                used = process.processor() - before
                 result["stream"].append(streamer.report())
                 result["joins"].append(figures(tally, used) | {"stream_processor_share": calm})
                 joined += tally.done
                 crowd.settle()
             result["memory_bytes"] = process.memory()
             result["joined"] = joined
+            result["late"] = crowd.late
             result["counted"] = len(process.events("ChildAdded"))
         finally:
             streamer.stop()

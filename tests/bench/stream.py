@@ -24,6 +24,7 @@ from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.standing import HostSetup
+from dmmp.roles.view import View
 from dmmp.runtime.driver import Driver
 from dmmp.runtime.sockets import open_socket
 from dmmp.tun.packets import wrap_udp
@@ -84,8 +85,14 @@ class Programs:
         """Give nothing back."""
 
 
+def view(driver: Driver) -> View:
+    """Look at what a driver's host shows of itself."""
+    assert isinstance(driver.host, EndHost)
+    return driver.host.view(driver.clock())
+
+
 async def host(kind: str, out_degree: int, point: Endpoint, programs: Programs | None) -> Driver:
-    """Open a host on loopback; what it is for is to be run."""
+    """Open a host on loopback, to be run."""
     instance = Random().getrandbits(64)
     setup = HostSetup(SESSION, (point,), out_degree, instance, kind)
     opened = await open_socket(Endpoint(ip_address("127.0.0.1"), 0))
@@ -137,7 +144,10 @@ class Stream:
         deadline = time.monotonic() + LAST_ONES
         while heard.count(1, first, end) < end - first and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
-        report = {"sent": end - first, "missing": end - first - heard.count(1, first, end)}
+        report: dict[str, float] = {
+            "sent": end - first,
+            "missing": end - first - heard.count(1, first, end),
+        }
         for name, share in (("p50", 0.5), ("p99", 0.99), ("most", 1.0)):
             at = min(int(len(waits) * share), len(waits) - 1)
             report[name] = round(1e6 * waits[at], 1) if waits else 0.0
@@ -149,12 +159,12 @@ async def main(port: int) -> None:
     point = Endpoint(ip_address("127.0.0.1"), port)
     source = await host("source", 1, point, None)
     running = [asyncio.ensure_future(source.run())]
-    await until(lambda: source.host.view(source.clock()).mesh_children, "no super node came")
+    await until(lambda: view(source).mesh_children, "no super node came")
     programs = Programs()
     member = await host("member", 1, point, programs)
     running.append(asyncio.ensure_future(member.run()))
-    await until(lambda: member.host.view(member.clock()).parent, "the member found no place")
-    await until(lambda: source.host.view(source.clock()).subtree_groups, "nobody wants the stream")
+    await until(lambda: view(member).parent, "the member found no place")
+    await until(lambda: view(source).subtree_groups, "nobody wants the stream")
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
