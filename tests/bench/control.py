@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any
@@ -23,6 +24,7 @@ from dmmp.actions import Install, Replay, Send, Withdraw
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.interest import interest
 from dmmp.messages import (
+    REGISTRY,
     JoinRequest,
     LeaveReport,
     Message,
@@ -92,7 +94,7 @@ def one_of_each() -> list[Message]:
         held = found.get(type(message))
         if held is None or len(encode(message)) > len(encode(held)):
             found[type(message)] = message
-    return list(found.values())
+    return [found[cls] for cls in REGISTRY.values()]
 
 
 def unpacking(datagram: bytes) -> Call:
@@ -104,14 +106,20 @@ def unpacking(datagram: bytes) -> Call:
     return call
 
 
+def repeated(call: Call, calls: int) -> Sequence[Call]:
+    """Make one call so many times."""
+    return [call] * calls
+
+
 def codec(calls: int, rounds: int) -> list[dict[str, Any]]:
     """Measure building and reading of every class."""
     rows = []
     for message in one_of_each():
         datagram = encode(message)
-        bare = best(lambda data=datagram: [unpacking(data)] * calls, rounds)  # type: ignore[misc]
-        build = best(lambda one=message: [lambda: encode(one)] * calls, rounds)  # type: ignore[misc]
-        read = best(lambda data=datagram: [lambda: decode(data)] * calls, rounds)  # type: ignore[misc]
+        bare, build, read = (
+            best(partial(repeated, call, calls), rounds)
+            for call in (unpacking(datagram), partial(encode, message), partial(decode, datagram))
+        )
         rows.append(
             {
                 "message": type(message).__name__,
@@ -293,23 +301,25 @@ CASES: tuple[tuple[str, Callable[[int], Round], int], ...] = (
 """What is measured of the roles: the round's maker, and how many messages make one of it."""
 
 
+def heard(make: Callable[[int], Round], calls: int) -> Sequence[Call]:
+    """Let the role take the messages of a round."""
+    stage, said = make(calls)
+    return [partial(stage.hear, message, sender) for message, sender in said]
+
+
+def taken(make: Callable[[int], Round], calls: int) -> Sequence[Call]:
+    """Do all there is to do with the datagrams of a round."""
+    stage, said = make(calls)
+    return [partial(stage.take, encode(message), sender) for message, sender in said]
+
+
 def roles(calls: int, rounds: int) -> list[dict[str, Any]]:
     """Measure what roles do with messages."""
     rows = []
     for name, make, messages in CASES:
-
-        def heard(make: Callable[[int], Round] = make) -> list[Call]:
-            stage, said = make(calls)
-            return [lambda m=m, s=s: stage.hear(m, s) for m, s in said]  # type: ignore[misc]
-
-        def taken(make: Callable[[int], Round] = make) -> list[Call]:
-            stage, said = make(calls)
-            return [
-                lambda d=d, s=s: stage.take(d, s)  # type: ignore[misc]
-                for d, s in [(encode(message), sender) for message, sender in said]
-            ]
-
-        role, whole = best(heard, rounds) * messages, best(taken, rounds) * messages
+        role, whole = (
+            best(partial(one_round, make, calls), rounds) * messages for one_round in (heard, taken)
+        )
         rows.append({"case": name, "role_us": role, "whole_us": whole})
     return rows
 

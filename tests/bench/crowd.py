@@ -177,10 +177,10 @@ class Crowd:
             self.tally.refused += 1
         return True
 
-    def give_up(self) -> None:
-        """Forget the hosts that nobody answered."""
+    def give_up(self, patience: float = PATIENCE) -> None:
+        """Forget the hosts that nobody answered for so long."""
         now = time.perf_counter()
-        for number in [n for n, began in self._began.items() if now - began > PATIENCE]:
+        for number in [n for n, began in self._began.items() if now - began > patience]:
             del self._began[number]
             self.tally.unanswered += 1
 
@@ -199,11 +199,11 @@ class Crowd:
         return tally
 
     def settle(self) -> None:
-        """Wait for what is still under way; it counts for nothing."""
+        """Wait for what is under way; it counts in the tally of the last run, not in its rate."""
         deadline = time.perf_counter() + PATIENCE
         while self._began and time.perf_counter() < deadline:
             self.pump(0.05)
-        self._began.clear()
+        self.give_up(0.0)
 
     def pump(self, wait: float) -> None:
         """Take what has come."""
@@ -364,9 +364,3 @@ class Joiners(Crowd):
     def leave(self, number: int, reason: LeaveReason = LeaveReason.MOVED) -> None:
         """Let a child go, or an applicant that gave up (slide 20)."""
         self.send(number, LeaveReport(**self._header(number, _LEAVE), reason=reason))
-
-    def leave_all(self) -> None:
-        """Let every child go."""
-        while self.children:
-            self.leave(self.children.popleft())
-        self.pump(0.05)

@@ -148,6 +148,7 @@ def rendezvous_point(seconds: float, rounds: int, super_nodes: int) -> dict[str,
             crowd.renew()
             result["renewals"].append(measured(crowd, process, seconds))
             result["hosts"] = len(crowd.ids)
+            result["counted"] = len(process.events("HostRegistered"))
     return result
 
 
@@ -196,8 +197,7 @@ def super_node(seconds: float, rounds: int, standing: int) -> dict[str, Any]:
     ):
         streamer = Streamer(point.endpoint.port)
         try:
-            crowd.run(PATIENCE, WINDOW, most=standing)
-            joined = crowd.tally.done
+            joined = crowd.run(PATIENCE, WINDOW, most=standing).done
             for _ in range(rounds):
                 streamer.report()
                 before = process.processor()
@@ -209,8 +209,8 @@ def super_node(seconds: float, rounds: int, standing: int) -> dict[str, Any]:
                 used = process.processor() - before
                 result["stream"].append(streamer.report())
                 result["joins"].append(figures(tally, used) | {"stream_processor_share": calm})
-                joined += tally.done
                 crowd.settle()
+                joined += tally.done
             result["memory_bytes"] = process.memory()
             result["joined"] = joined
             result["late"] = crowd.late

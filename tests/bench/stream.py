@@ -40,8 +40,11 @@ RATE = 50e6
 TICK = 0.002
 """How often packets are sent, seconds."""
 
+MOST_AT_ONCE = 48
+"""Packets sent at once, ten milliseconds of the stream."""
+
 PATIENCE = 20.0
-LAST_ONES = 2.0
+LAST_ONES = 5.0
 """Seconds that packets sent before a line have to arrive, repair included."""
 
 _STAMP = struct.Struct("!Qd")
@@ -121,14 +124,18 @@ class Stream:
 
     async def play(self) -> None:
         """Send for ever."""
-        begun = time.perf_counter()
+        before = time.perf_counter()
+        due = 0.0
         while True:
             await asyncio.sleep(TICK)
-            due = int((time.perf_counter() - begun) * RATE / 8 / PAYLOAD_BYTES)
-            while self.sent < due:
-                count = min(32, due - self.sent)
-                packets = [self._packet(self.sent + n) for n in range(count)]
-                self.sent += count
+            now = time.perf_counter()
+            # A program that was held up does not make up for it by a burst of its own.
+            due = min(due + (now - before) * RATE / 8 / PAYLOAD_BYTES, MOST_AT_ONCE)
+            before = now
+            packets = [self._packet(self.sent + n) for n in range(int(due))]
+            due -= len(packets)
+            self.sent += len(packets)
+            if packets:
                 self.source.originate(GROUP, PROGRAM.address, packets)
 
     def _packet(self, number: int) -> bytes:
