@@ -207,7 +207,7 @@ class Children:
 
     def branches(self) -> tuple[Branch, ...]:
         """Return the downstream part of the forwarding entry."""
-        return tuple(child.to_branch() for child in self.confirmed.values())
+        return tuple([child.branch or child.to_branch() for child in self.confirmed.values()])
 
     def interest(self) -> list[Interest]:
         """List all that the children's subtrees want, not merged; what many want is there twice.
