@@ -54,8 +54,13 @@ def union(records: Iterable[Interest]) -> tuple[Interest, ...]:
     """Merge records into one a group that admits what any admits; sorted, without empty ones."""
     merged: dict[IpAddress, Interest] = {}
     for record in records:
-        held = merged.get(record.group)
-        merged[record.group] = record if held is None else _either(held, record)
+        group = record.group
+        held = merged.get(group)
+        if held is None:
+            merged[group] = record
+        elif held.mode is not FilterMode.EXCLUDE or held.sources:
+            # Whoever admits every source admits no more by another record.
+            merged[group] = _either(held, record)
     kept = (record for record in merged.values() if not record.is_none)
     return tuple(sorted(kept, key=lambda record: (record.group.version, int(record.group))))
 

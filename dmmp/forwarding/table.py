@@ -7,8 +7,9 @@ Everything is keyed by session and origin, because any host may originate (Decis
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import is_
 
-from dmmp.actions import ForwardingEntry
+from dmmp.actions import Branch, ForwardingEntry
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
 from dmmp.forwarding.pace import Pace
@@ -34,7 +35,17 @@ def origin_key(session: int, origin: int) -> int:
 class Active:
     """An installed entry, with interest by group; pace and versions outlive a change of it."""
 
-    __slots__ = ("branches", "deliver", "entry", "interests", "pace", "versions", "wanted", "word")
+    __slots__ = (
+        "branches",
+        "changed",
+        "deliver",
+        "entry",
+        "interests",
+        "pace",
+        "versions",
+        "wanted",
+        "word",
+    )
 
     def __init__(
         self, entry: ForwardingEntry, former: Active | None, pace: Pace, versions: Versions
@@ -43,15 +54,51 @@ class Active:
         self.pace = pace
         self.versions = versions
         self.word = VERSION << 24 | entry.tree_version << 16 | Option.DATA
-        self.interests = {branch.endpoint: branch.interest for branch in entry.downstream}
-        self.branches: dict[Endpoint, Wants] = {}
-        for endpoint, interests in self.interests.items():
-            if former is not None and former.interests.get(endpoint) == interests:
-                self.branches[endpoint] = former.branches[endpoint]
-            else:
-                self.branches[endpoint] = _by_group(interests)
+        self.interests: dict[Endpoint, tuple[Interest, ...]]
+        self.branches: dict[Endpoint, Wants]
+        self.changed: list[Endpoint] = []
+        """The endpoints whose branch came, went or wants something else than before."""
+        if former is None or not self._amend(former):
+            self._build(former)
         self.deliver = _by_group(entry.deliver)
         self.wanted = bool(self.deliver) or any(self.branches.values())
+
+    def _build(self, former: Active | None) -> None:
+        """Lay out every branch; what it wants as before is what it was."""
+        self.interests = {branch.endpoint: branch.interest for branch in self.entry.downstream}
+        self.branches = {to: _kept(former, to, wants) for to, wants in self.interests.items()}
+        if former is not None:
+            self._compare(former, [*former.branches, *self.branches])
+
+    def _amend(self, former: Active) -> bool:
+        """Lay out the branches as before, but for a few in a row, or False if more is different.
+
+        That is what differs when one of many children comes, goes or wants something else, and
+        endpoints are slow to hash: here only theirs are.
+        """
+        before, after = former.entry.downstream, self.entry.downstream
+        head = _in_common(before, after)
+        tail = _in_common(before[head:][::-1], after[head:][::-1])
+        gone, came = before[head : len(before) - tail], after[head : len(after) - tail]
+        in_place = [one.endpoint for one in gone] == [one.endpoint for one in came]
+        if (came and tail and not in_place) or len(former.branches) < len(before):
+            return False
+        self.interests, self.branches = dict(former.interests), dict(former.branches)
+        for one in () if in_place else gone:
+            del self.interests[one.endpoint], self.branches[one.endpoint]
+        for one in came:
+            if one.endpoint in self.branches and not in_place:
+                return False
+            self.interests[one.endpoint] = one.interest
+            self.branches[one.endpoint] = _kept(former, one.endpoint, one.interest)
+        self._compare(former, [one.endpoint for one in (*gone, *came)])
+        return True
+
+    def _compare(self, former: Active, endpoints: list[Endpoint]) -> None:
+        before, after = former.branches, self.branches
+        self.changed = [
+            to for to in dict.fromkeys(endpoints) if before.get(to) is not after.get(to)
+        ]
 
     def admits(self, endpoint: Endpoint, group: IpAddress, source: IpAddress) -> bool:
         """Tell whether this endpoint is a branch that wants packets from `source` to `group`."""
@@ -65,11 +112,6 @@ class Active:
     def delivers(self, channel: Channel) -> bool:
         """Tell whether this host's programs want the channel."""
         return _admits(self.deliver, channel.group, channel.source)
-
-    def changed_since(self, former: Active) -> list[Endpoint]:
-        """List the endpoints whose branch came, went or wants something else."""
-        both = dict.fromkeys([*former.branches, *self.branches])
-        return [to for to in both if former.branches.get(to) is not self.branches.get(to)]
 
 
 class Table:
@@ -127,7 +169,7 @@ class Table:
         active = self.entries[key] = Active(entry, former, pace, versions)
         changed: list[Endpoint] | None = None
         if former is not None:
-            changed = active.changed_since(former)
+            changed = active.changed
             if not active.wanted or not entry.upstream:
                 # Upstream will stop, and rightly, or there is none. Where less is wanted, but
                 # something, a needless probe is better than a failure overlooked.
@@ -155,6 +197,18 @@ class Table:
 
 def _by_group(interests: tuple[Interest, ...]) -> Wants:
     return {record.group: record for record in union(interests)}
+
+
+def _in_common(first: tuple[Branch, ...], second: tuple[Branch, ...]) -> int:
+    """Count the branches at the beginning that are the same objects."""
+    same = list(map(is_, first, second))
+    return same.index(False) if False in same else len(same)
+
+
+def _kept(former: Active | None, to: Endpoint, interests: tuple[Interest, ...]) -> Wants:
+    if former is not None and former.interests.get(to) == interests:
+        return former.branches[to]
+    return _by_group(interests)
 
 
 def _admits(wants: Wants, group: IpAddress, source: IpAddress) -> bool:

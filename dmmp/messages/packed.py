@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
@@ -29,12 +30,12 @@ from dmmp.messages.wiretypes import (
     rest,
 )
 
-Values = tuple[object, ...]
+Values = Sequence[object]
 Take = Callable[[Values], object]
-"""Make a field's value of the values that `struct` unpacked."""
+"""Make an object of the values that `struct` unpacked, all of them flat, one after the other."""
 
-Give = Callable[[object, list[object]], None]
-"""Append what `struct` is to pack of a field's value."""
+Give = Callable[[object], Values]
+"""Give what `struct` is to pack of an object, as flat."""
 
 Parse = Callable[[bytes, int, list[object]], int]
 """Read from an offset on, append the values of one or more fields, return the offset after them."""
@@ -75,12 +76,16 @@ class _Step(NamedTuple):
 
 
 class _Fixed(NamedTuple):
-    """A type whose size never varies: its part of a format, and how values pass through."""
+    """Fields whose sizes never vary: their format, and how an object becomes flat values and back.
+
+    `paths` are the attributes of the flat values, dotted; `addresses` the numbers of those that are
+    IP addresses.
+    """
 
     format: str
-    width: int
+    paths: tuple[str, ...]
+    addresses: tuple[int, ...]
     take: Take
-    give: Give
 
 
 def _parts(declared: Record) -> list[list[WireField]]:
@@ -94,53 +99,98 @@ def _parts(declared: Record) -> list[list[WireField]]:
     return parts
 
 
-def _fixed(kind: construct.Construct, first: int = 0) -> _Fixed | None:
-    """Describe a fixed-size type whose values begin at `first` in what is unpacked, else None."""
+def _fixed(kind: construct.Construct, name: str = "") -> _Fixed | None:
+    """Describe a type if its size is fixed; `name` is what a value of it is called above."""
     if isinstance(kind, construct.FormatField):
-        return _Fixed(kind.fmtstr[1:], 1, itemgetter(first), _give_as_it_is)
+        return _Fixed(kind.fmtstr[1:], (name,), (), itemgetter(0))
     if isinstance(kind, Address):
-        return _Fixed("16s", 1, _take_address(first), _give_address)
+        return _Fixed("16s", (name,), (0,), itemgetter(0))
     if isinstance(kind, Record):
-        return _fixed_fields(kind.fields, kind.cls, first)
+        return _fixed_fields(kind.fields, kind.cls, f"{name}." if name else "")
     return None
 
 
 def _fixed_fields(
-    fields: Sequence[WireField], make: Callable[..., object], first: int
+    fields: Sequence[WireField], make: Callable[..., object], prefix: str = ""
 ) -> _Fixed | None:
-    found: list[_Fixed] = []
-    width = 0
+    formats = ""
+    paths: list[str] = []
+    addresses: list[int] = []
+    nested: list[tuple[int, int, Take]] = []
     for field in fields:
-        fixed = _fixed(field.type, first + width)
+        fixed = _fixed(field.type, prefix + field.name)
         if fixed is None:
             return None
-        found.append(fixed)
-        width += fixed.width
-    takes = tuple(fixed.take for fixed in found)
-    gives = tuple(
-        (attrgetter(field.name), fixed.give) for field, fixed in zip(fields, found, strict=True)
-    )
+        at = len(paths)
+        formats += fixed.format
+        paths += fixed.paths
+        addresses += [at + number for number in fixed.addresses]
+        if isinstance(field.type, Record):
+            nested.append((at, len(paths), fixed.take))
+    return _Fixed(formats, tuple(paths), tuple(addresses), _taker(make, nested))
+
+
+def _taker(make: Callable[..., object], nested: Sequence[tuple[int, int, Take]]) -> Take:
+    """Make objects of flat values, some of which are those of records within."""
+    if not nested:
+        return lambda values: make(*values)
+    if len(nested) == 1:
+        ((start, end, inner),) = nested
+        return lambda values: make(*values[:start], inner(values[start:end]), *values[end:])
 
     def take(values: Values) -> object:
-        return make(*[part(values) for part in takes])
+        whole: list[object] = []
+        at = 0
+        for start, end, inner in nested:
+            whole += values[at:start]
+            whole.append(inner(values[start:end]))
+            at = end
+        return make(*whole, *values[at:])
 
-    def give(value: object, out: list[object]) -> None:
-        for get, part in gives:
-            part(get(value), out)
-
-    return _Fixed("".join(fixed.format for fixed in found), width, take, give)
-
-
-def _take_address(index: int) -> Take:
-    return lambda values: parse_address(values[index])  # type: ignore[arg-type]
+    return take
 
 
-def _give_as_it_is(value: object, out: list[object]) -> None:
-    out.append(value)
+_address = lru_cache(maxsize=256)(parse_address)
+"""The same few hosts are named again and again, and an address takes twenty times as long to make
+as to look up."""
 
 
-def _give_address(value: object, out: list[object]) -> None:
-    out.append(build_address(value))  # type: ignore[arg-type]
+def _reader(fixed: _Fixed) -> Take:
+    """Make an object of what `struct` unpacked."""
+    addresses, take = fixed.addresses, fixed.take
+    if not addresses:
+        return take
+
+    def read(values: Values) -> object:
+        flat = list(values)
+        for at in addresses:
+            flat[at] = _address(flat[at])
+        return take(flat)
+
+    return read
+
+
+def _writer(fixed: _Fixed) -> Give:
+    """Give what `struct` is to pack of an object."""
+    get, addresses = _getter(fixed.paths), fixed.addresses
+    if not addresses:
+        return get
+
+    def write(value: object) -> Values:
+        flat = list(get(value))
+        for at in addresses:
+            flat[at] = build_address(flat[at])  # type: ignore[arg-type]
+        return flat
+
+    return write
+
+
+def _getter(paths: tuple[str, ...]) -> Give:
+    if paths == ("",):
+        # An element of a list that is no record.
+        return lambda value: (value,)
+    get = attrgetter(*paths)
+    return get if len(paths) > 1 else lambda value: (get(value),)
 
 
 def _as_list(*values: object) -> Sequence[object]:
@@ -149,22 +199,20 @@ def _as_list(*values: object) -> Sequence[object]:
 
 def _run(fields: Sequence[WireField]) -> _Step:
     """Read and write consecutive fixed-size fields with one `struct.Struct`."""
-    fixed = _fixed_fields(fields, _as_list, 0)
+    fixed = _fixed_fields(fields, _as_list)
     assert fixed is not None
     layout = struct.Struct("!" + fixed.format)
     size = layout.size
-    take, give = fixed.take, fixed.give
+    read, write = _reader(fixed), _writer(fixed)
 
     def parse(data: bytes, at: int, values: list[object]) -> int:
         if at + size > len(data):
             raise _truncated(data, fields[0].name)
-        values.extend(take(layout.unpack_from(data, at)))  # type: ignore[arg-type]
+        values.extend(read(layout.unpack_from(data, at)))  # type: ignore[arg-type]
         return at + size
 
     def build(value: object) -> bytes:
-        out: list[object] = []
-        give(value, out)
-        return layout.pack(*out)
+        return layout.pack(*write(value))
 
     return _Step(parse, build)
 
@@ -197,23 +245,19 @@ def _counted_fixed(kind: Counted, name: str, fixed: _Fixed) -> _Step:
     """Read and write a list of elements of one size."""
     layout = struct.Struct("!" + fixed.format)
     size, at_most = layout.size, kind.at_most
-    take, give, get = fixed.take, fixed.give, attrgetter(name)
+    read, write, get = _reader(fixed), _writer(fixed), attrgetter(name)
 
     def parse(data: bytes, at: int, values: list[object]) -> int:
         end = at + 1 + _count(data, at, at_most, name) * size
         if end > len(data):
             raise _truncated(data, name)
-        values.append(tuple([take(found) for found in layout.iter_unpack(data[at + 1 : end])]))
+        values.append(tuple([read(found) for found in layout.iter_unpack(data[at + 1 : end])]))
         return end
 
     def build(value: object) -> bytes:
         elements = get(value)
-        parts = [_checked_count(len(elements), at_most, name)]
-        for element in elements:
-            out: list[object] = []
-            give(element, out)
-            parts.append(layout.pack(*out))
-        return b"".join(parts)
+        head = _checked_count(len(elements), at_most, name)
+        return head + b"".join([layout.pack(*write(element)) for element in elements])
 
     return _Step(parse, build)
 

@@ -7,6 +7,8 @@ from each newcomer would melt the core in a flash crowd, and one fixed dozen wou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
+from operator import itemgetter
 from random import Random
 
 from dmmp.messages.common import HostRecord
@@ -14,6 +16,9 @@ from dmmp.types import Endpoint, HostId, Instant
 
 KINDS = 3
 """Equal parts: near by the likeness of their addresses, most free places, random."""
+
+OTHER_VERSION = 1 << 130
+"""Farther than any address of the same version of IP."""
 
 AT_ONCE = 4.0
 """Newcomers to whom one super node may be named at one moment."""
@@ -39,6 +44,12 @@ class Namings:
         held, at = self._levels.get(host, (0.0, now))
         return max(held - (now - at) * self.rate, 0.0)
 
+    def levels(self, hosts: Sequence[HostId], now: Instant) -> list[float]:
+        """Return how full the buckets of several are."""
+        held, empty, rate = self._levels, (0.0, now), self.rate
+        buckets = [held.get(host, empty) for host in hosts]
+        return [max(level - (now - at) * rate, 0.0) for level, at in buckets]
+
     def note(self, hosts: Sequence[HostId], now: Instant) -> None:
         """Take note that these are named to a newcomer."""
         for host in hosts:
@@ -48,39 +59,37 @@ class Namings:
             del self._levels[min(self._levels, key=lambda host: self._levels[host][1])]
 
 
-def unnamed(host: HostId) -> float:
-    """Tell that a super node was named to nobody of late."""
-    return 0.0
-
-
 def choose_candidates(
     newcomer: Endpoint,
     super_nodes: Sequence[HostRecord],
     refused: Sequence[HostId],
     at_most: int,
     rng: Random,
-    level: Callable[[HostId], float] = unnamed,
+    levels: Callable[[Sequence[HostId]], Sequence[float]] | None = None,
 ) -> tuple[HostRecord, ...]:
     """Choose candidates, those without a free place only when no other is left.
 
-    `level` tells how often a super node was named of late (`Namings`): those named too often are
+    `levels` tells how often super nodes were named of late (`Namings`): those named too often are
     passed over. If all were, the newcomer gets one, the least named, which it need not probe.
     """
     fresh = [host for host in super_nodes if host.host not in refused]
     free = [host for host in super_nodes if host.free_slots > 0]
     # Who refused a moment ago and has a place now is worth more than who never had one.
     usable = [host for host in fresh if host.free_slots > 0] or free or fresh or list(super_nodes)
-    rested = [host for host in usable if level(host.host) < AT_ONCE]
-    if not rested and usable:
-        return (min(usable, key=lambda host: (level(host.host), host.host)),)
-    usable = rested
+    if levels is not None:
+        ids = [host.host for host in usable]
+        held = levels(ids)
+        rested = [host for host, level in zip(usable, held, strict=True) if level < AT_ONCE]
+        if not rested and usable:
+            return (min(zip(held, ids, usable, strict=True), key=itemgetter(0, 1))[2],)
+        usable = rested
     if len(usable) <= at_most:
         return tuple(usable)
     part = -(-at_most // KINDS)
-    near = sorted(usable, key=lambda host: (_distance(newcomer, host.endpoint), host.host))[:part]
+    near = _nearest(newcomer, usable, part)
     taken = {host.host for host in near}
     rest = [host for host in usable if host.host not in taken]
-    roomy = sorted(rest, key=lambda host: (-host.free_slots, host.host))[:part]
+    roomy = nsmallest(part, rest, key=lambda host: (-host.free_slots, host.host))
     taken = {host.host for host in roomy}
     rest = [host for host in rest if host.host not in taken]
     chosen = [*near, *roomy]
@@ -89,7 +98,11 @@ def choose_candidates(
     return tuple(chosen[:at_most])
 
 
-def _distance(first: Endpoint, second: Endpoint) -> int:
-    if first.address.version != second.address.version:
-        return 1 << 130
-    return int(first.address) ^ int(second.address)
+def _nearest(newcomer: Endpoint, hosts: Sequence[HostRecord], at_most: int) -> list[HostRecord]:
+    """List those whose addresses are most like the newcomer's, the most alike first."""
+    version, own = newcomer.address.version, int(newcomer.address)
+    distances = [
+        (own ^ int(address) if address.version == version else OTHER_VERSION, host.host, host)
+        for host, address in [(host, host.endpoint.address) for host in hosts]
+    ]
+    return [host for _, _, host in nsmallest(at_most, distances, key=itemgetter(0, 1))]

@@ -8,6 +8,8 @@ confirmed, declined or lapses. Interest is kept per child and group with its own
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from operator import itemgetter
 
 from dmmp.actions import Branch
 from dmmp.interest import Interest, union
@@ -58,6 +60,10 @@ class Children:
         self.confirmed: dict[HostId, Child] = {}
         self.reserved: dict[HostId, tuple[Instant, bool]] = {}
         self.heirs: dict[HostId, tuple[HostId, Instant]] = {}
+        self._places = {False: 0, True: 0}
+        self._at: dict[Endpoint, list[HostId]] = {}
+        self._counted: dict[HostId, tuple[Interest, ...]] = {}
+        self._wanted: dict[Interest, int] = {}
 
     def __len__(self) -> int:
         return len(self.confirmed)
@@ -71,7 +77,7 @@ class Children:
 
         A child that has been promised a place of the other kind counts in both until it moves.
         """
-        count = sum([child.mesh is mesh for child in self.confirmed.values()])
+        count = self._places[mesh]
         for host, (until, in_mesh) in self.reserved.items():
             if in_mesh is mesh and until > now:
                 child = self.confirmed.get(host)
@@ -120,28 +126,53 @@ class Children:
         self.release(record.host)
         held = self.confirmed.get(record.host)
         if held is None:
-            self.confirmed[record.host] = Child(record, endpoint, mesh, expires)
+            self._enter(record.host, Child(record, endpoint, mesh, expires))
             return True
         if held.endpoint != endpoint or held.mesh is not mesh:
             held.branch = None
-        held.record, held.endpoint, held.mesh, held.expires = record, endpoint, mesh, expires
+            self._index(record.host, held, -1)
+            held.endpoint, held.mesh = endpoint, mesh
+            self._index(record.host, held, 1)
+        held.record, held.expires = record, expires
         return False
 
     def adopt(self, child: Child) -> None:
         """Take in a child that was held apart until now, with what it wants."""
-        self.release(child.record.host)
-        self.confirmed[child.record.host] = child
+        host = child.record.host
+        self.release(host)
+        held = self.confirmed.get(host)
+        if held is not None:
+            self._index(host, held, -1)
+        self._enter(host, child)
 
     def remove(self, host: HostId) -> Child | None:
         """Remove a child."""
-        return self.confirmed.pop(host, None)
+        child = self.confirmed.pop(host, None)
+        if child is not None:
+            self._index(host, child, -1)
+        return child
+
+    def _enter(self, host: HostId, child: Child) -> None:
+        self.confirmed[host] = child
+        self._index(host, child, 1)
+
+    def _index(self, host: HostId, child: Child, by: int) -> None:
+        """Keep count of the children of each kind, and of who is where."""
+        self._places[child.mesh] += by
+        there = self._at.setdefault(child.endpoint, [])
+        if by > 0:
+            there.append(host)
+        else:
+            there.remove(host)
+            if not there:
+                del self._at[child.endpoint]
 
     def by_endpoint(self, endpoint: Endpoint) -> Child | None:
-        """Find a child by where it sends from."""
-        for child in self.confirmed.values():
-            if child.endpoint == endpoint:
-                return child
-        return None
+        """Find a child by where it sends from; of several the one that has been here longest."""
+        there = self._at.get(endpoint, ())
+        if len(there) > 1:
+            there = [host for host in self.confirmed if host in there]
+        return self.confirmed[there[0]] if there else None
 
     def note_interest(
         self, child: Child, records: tuple[Interest, ...], sequence: int, expires: Instant
@@ -176,17 +207,38 @@ class Children:
 
     def branches(self) -> tuple[Branch, ...]:
         """Return the downstream part of the forwarding entry."""
-        return tuple(child.to_branch() for child in self.confirmed.values())
+        return tuple([child.branch or child.to_branch() for child in self.confirmed.values()])
 
     def interest(self) -> list[Interest]:
-        """List all that the children's subtrees want, not merged."""
-        return [
-            record for child in self.confirmed.values() for record in child.to_branch().interest
-        ]
+        """List all that the children's subtrees want, not merged; what many want is there twice.
+
+        Twice, for two equal records that are merged come out in canonical order. It is counted
+        when a child's wishes change, so that a crowd that wants the same costs no more than one.
+        """
+        counted = self._counted
+        if counted.keys() != self.confirmed.keys():
+            for host in [host for host in counted if host not in self.confirmed]:
+                self._count(counted.pop(host), -1)
+        for host, child in self.confirmed.items():
+            wants = child.to_branch().interest
+            held = counted.get(host, ())
+            if held is not wants:
+                self._count(held, -1)
+                self._count(wants, 1)
+                counted[host] = wants
+        return [record for record, many in self._wanted.items() for _ in range(min(many, 2))]
+
+    def _count(self, records: tuple[Interest, ...], by: int) -> None:
+        for record in records:
+            many = self._wanted.get(record, 0) + by
+            if many:
+                self._wanted[record] = many
+            else:
+                del self._wanted[record]
 
     def free_below(self) -> int:
         """Count free places in the subtrees of the cluster's children (Decision 14)."""
-        return sum(child.record.free_slots for child in self.confirmed.values() if not child.mesh)
+        return sum([child.record.free_slots for child in self.confirmed.values() if not child.mesh])
 
     def most_spare(self, mesh: bool, at_most: int) -> list[Child]:
         """List children with free places below them, the most first; ties by id."""
@@ -215,9 +267,13 @@ class Children:
 
         Leaves cannot: they would feed nobody (slide 21).
         """
-        able = [child for child in self.of(mesh=False) if child.record.out_degree > 1]
-        able.sort(key=lambda child: by_capacity(child.record))
-        return tuple(located(child.record, child.endpoint) for child in able[:at_most])
+        able = [
+            (by_capacity(child.record), child)
+            for child in self.confirmed.values()
+            if child.record.out_degree > 1 and not child.mesh
+        ]
+        best = nsmallest(at_most, able, key=itemgetter(0))
+        return tuple(located(child.record, child.endpoint) for _, child in best)
 
     def records(self, mesh: bool, at_most: int) -> tuple[HostRecord, ...]:
         """Return records of the children, most free places first, for a refusal."""

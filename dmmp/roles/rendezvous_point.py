@@ -44,7 +44,7 @@ from dmmp.messages.common import (
 from dmmp.messages.local import Start, Stop, Unreachable
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
-from dmmp.policies.candidates import choose_candidates, unnamed
+from dmmp.policies.candidates import choose_candidates
 from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
@@ -304,7 +304,7 @@ class RendezvousPoint(Role):
             message.refused,
             self.parameters.candidates,
             self.rng,
-            (lambda named: namings.level(named, now)) if seeks else unnamed,
+            (lambda named: namings.levels(named, now)) if seeks else None,
         )
         if seeks:
             namings.note([candidate.host for candidate in candidates], now)

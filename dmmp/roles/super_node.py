@@ -318,7 +318,7 @@ class SuperNode(MeshingRole):
 
     def successor(self) -> HostRecord:
         """Name the one that does if the source cannot choose (Decision 22)."""
-        return next(iter(self.successors()), NOBODY)
+        return next(iter(self.standing.children.heirs_of(1)), NOBODY)
 
     def super_node(self) -> HostId:
         """Return itself: it is the root of its cluster."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from hypothesis import given
@@ -72,8 +73,8 @@ def test_nobody_is_named_too_often() -> None:
     named: list[HostId] = []
     for count in range(200):
         now = count / 200
-        levels = {held.host: namings.level(held.host, now) for held in few}
-        chosen = choose_candidates(NEWCOMER, few, (), 12, Random(count), levels.__getitem__)
+        levels = partial(namings.levels, now=now)
+        chosen = choose_candidates(NEWCOMER, few, (), 12, Random(count), levels)
         namings.note([record.host for record in chosen], now)
         if len(chosen) > 1:
             named += [record.host for record in chosen]

@@ -233,6 +233,72 @@ def test_one_bad_datagram_does_not_cost_the_rest() -> None:
     assert len(bench.host.inputs) == 1 and bench.driver.counters["malformed"] == 2
 
 
+def numbered(count: int) -> list[Burst]:
+    """Make so many probes, each a datagram of its own, told apart by the timestamp."""
+    probes = [encode(ProbeRequest(session=SessionId(1), timestamp=n)) for n in range(count)]
+    return [Burst(probe, len(probe), PEER) for probe in probes]
+
+
+def heard(bench: Bench) -> list[int]:
+    """Give the numbers of the probes that the host has had so far."""
+    messages = [message for message, _ in bench.host.inputs]
+    return [message.timestamp for message in messages if isinstance(message, ProbeRequest)]
+
+
+def test_data_that_comes_while_a_crowd_waits_is_forwarded_before_the_crowd() -> None:
+    async def main() -> None:
+        bench = Bench()
+        bench.driver.take(numbered(100))
+        assert heard(bench) == list(range(driver.CONTROL_BUDGET))
+        bench.driver.take([Burst(DATA, 24, PEER)])
+        assert len(bench.forwarder.bursts) == 1 and len(heard(bench)) < 100
+        while len(heard(bench)) < 100:
+            before = len(heard(bench))
+            await asyncio.sleep(0)
+            assert len(heard(bench)) - before <= driver.CONTROL_BUDGET
+        assert heard(bench) == list(range(100))
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+
+
+def test_data_behind_control_in_one_read_goes_out_before_the_control_is_handled() -> None:
+    def play(bench: Bench) -> None:
+        bench.host.answers[ProbeRequest] = [Send(decode(PROBE), PEER)]
+        bench.forwarder.outcome = Outcome([Transmit(DATA, 24, PEER)])
+        bench.driver.take([Burst(PROBE, len(PROBE), PEER), Burst(DATA, 24, PEER)])
+        assert [bytes(sent.data) for sent in bench.socket.sent] == [DATA, PROBE]
+
+    on_bench(play)
+
+
+def test_of_too_many_that_wait_the_oldest_are_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver, "CONTROL_QUEUE_LIMIT", 10)
+
+    async def main() -> None:
+        bench = Bench()
+        bench.driver.take(numbered(25))
+        assert bench.driver.counters["control_queue_full"] == 15
+        while len(heard(bench)) < 10:
+            await asyncio.sleep(0)
+        assert heard(bench) == list(range(15, 25))
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+
+
+def test_what_waits_is_bounded_in_bytes_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "CONTROL_QUEUE_BYTES", 3 * len(PROBE))
+    bench = on_bench(lambda bench: bench.driver.take(numbered(9)))
+    assert bench.driver.counters["control_queue_full"] == 6
+    assert heard(bench) == [6, 7, 8]
+
+
+def test_who_forwards_no_data_handles_a_crowd_at_once() -> None:
+    bench = on_bench(lambda bench: bench.driver.take(numbered(100)), forwards=False)
+    assert heard(bench) == list(range(100))
+
+
 def test_without_a_forwarder_data_is_counted_and_dropped() -> None:
     bench = on_bench(lambda bench: bench.driver.take([Burst(DATA, 24, PEER)]), forwards=False)
     assert bench.driver.counters["no_forwarder"] == 1 and bench.host.inputs == []
