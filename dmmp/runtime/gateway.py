@@ -19,7 +19,7 @@ from dmmp.runtime.tun_addresses import TunAddresses
 from dmmp.tun.addresses import default_addresses, querier_address
 from dmmp.tun.device import PacketDevice
 from dmmp.tun.membership import InterestChanged, Membership, MembershipAction, TransmitQuery
-from dmmp.tun.offload import Run, runs
+from dmmp.tun.offload import Run, pieces
 from dmmp.tun.packets import MEMBERSHIP, Buffer, FlowCache, classify, too_big
 from dmmp.types import HostId, Instant, IpAddress, SessionId
 
@@ -139,18 +139,19 @@ class Gateway:
 
         What is alike in all that `classify` reads is classified once, the rest one by one.
         """
-        fitting: list[Run] = []
+        fitting: list[Run | memoryview] = []
         incoming, reasons = self._incoming, self.drops
         for data, stride, _ in deliveries:
-            for run in runs(data, stride, HEADER_BYTES):
-                reason = classify(run.first(), incoming).reason
+            for piece in pieces(data, stride, HEADER_BYTES):
+                is_run = isinstance(piece, Run)
+                reason = classify(piece.first() if is_run else piece, incoming).reason
                 if reason:
                     name = OVERLAY_PREFIX + reason
-                    reasons[name] = reasons.get(name, 0) + run.packets
+                    reasons[name] = reasons.get(name, 0) + (piece.packets if is_run else 1)
                 else:
-                    fitting.append(run)
+                    fitting.append(piece)
         try:
-            self.counters["written"] += self.device.write_runs(fitting)
+            self.counters["written"] += self.device.write(fitting)
         except DmmpError as error:
             if self._driver is None:
                 raise

@@ -63,11 +63,8 @@ class PacketDevice(Protocol):
     def read(self, budget: int = READ_BUDGET) -> list[bytes]:
         """Take the packets that programs sent, at most `budget`; [] when there are none."""
 
-    def write(self, packets: Sequence[Buffer]) -> int:
+    def write(self, packets: Sequence[Buffer | Run]) -> int:
         """Deliver packets to the programs; give how many the device took, count the others."""
-
-    def write_runs(self, runs: Sequence[Run]) -> int:
-        """Deliver packets that lie in bursts, in their order; otherwise like `write`."""
 
     def configure(
         self, ipv4: IPv4Interface | None, ipv6: IPv6Interface | None, routes: bool = True
@@ -81,7 +78,7 @@ class PacketDevice(Protocol):
 class Tun:
     """A TUN interface of this process. Made by `open`, usable after `configure`.
 
-    `batched` says that packets go behind a `virtio_net_hdr`, so that `write_runs` can join them.
+    `batched` says that packets go behind a `virtio_net_hdr`, so that `write` can join them.
     Nothing is asked of the kernel in the other direction (TUNSETOFFLOAD): to cut and to sum up
     here what programs send would cost twice what the kernel takes for it. `warnings` are sentences
     for the user about what could not be had and does not stop us.
@@ -142,11 +139,18 @@ class Tun:
             self._count("down")
         return [packet[len(NO_OFFLOAD) :] for packet in packets] if self._batched else packets
 
-    def write(self, packets: Sequence[Buffer]) -> int:
+    def write(self, packets: Sequence[Buffer | Run]) -> int:
         """Deliver packets to the programs; give how many the kernel took, count the others."""
         taken = 0
         descriptor, batched = self._descriptor, self._batched
+        runs: list[Run] = []
         for packet in packets:
+            if isinstance(packet, Run):
+                runs.append(packet)
+                continue
+            if runs:
+                taken += self._write_runs(runs)
+                runs = []
             try:
                 if batched:
                     os.writev(descriptor, (NO_OFFLOAD, packet))
@@ -160,13 +164,12 @@ class Tun:
                     gone = f"the interface {self.name} was removed by someone else"
                     raise DmmpError(gone) from error
                 self._count("malformed" if error.errno == errno.EINVAL else "down")
-        return taken
+        return taken + self._write_runs(runs) if runs else taken
 
-    def write_runs(self, runs: Sequence[Run]) -> int:
-        """Deliver packets that lie in bursts, in their order; otherwise like `write`."""
+    def _write_runs(self, runs: Sequence[Run]) -> int:
         taken = 0
         for group in groups(runs):
-            if self._joins and (len(group) > 1 or group[0].packets > 1):
+            if self._joins:
                 try:
                     os.writev(self._descriptor, gather(group))
                     taken += sum(run.packets for run in group)
@@ -175,8 +178,8 @@ class Tun:
                     self._joins = error.errno != errno.EINVAL
                     if not self._joins:
                         _log.info("%s: this kernel joins no packets (Linux 6.2 does)", self.name)
-            for run in group:
-                taken += self.write(run.split())
+            # One by one, so that what is wrong with each is counted.
+            taken += self.write([packet for run in group for packet in run.split()])
         return taken
 
     def configure(
@@ -301,16 +304,15 @@ class MemoryTun:
             os.eventfd_read(self._signal)
         return packets
 
-    def write(self, packets: Sequence[Buffer]) -> int:
-        """Deliver packets to the test; give how many there was room for."""
-        taken = min(len(packets), self._limit - len(self._delivered))
-        self._delivered.extend(bytes(packet) for packet in packets[:taken])
-        self._count("queue_full", len(packets) - taken)
+    def write(self, packets: Sequence[Buffer | Run]) -> int:
+        """Deliver packets to the test, one by one; give how many there was room for."""
+        each: list[Buffer] = []
+        for packet in packets:
+            each += packet.split() if isinstance(packet, Run) else (packet,)
+        taken = min(len(each), self._limit - len(self._delivered))
+        self._delivered.extend(bytes(packet) for packet in each[:taken])
+        self._count("queue_full", len(each) - taken)
         return taken
-
-    def write_runs(self, runs: Sequence[Run]) -> int:
-        """Deliver packets to the test as a program would get them, one by one."""
-        return self.write([packet for run in runs for packet in run.split()])
 
     def configure(
         self, ipv4: IPv4Interface | None, ipv6: IPv6Interface | None, routes: bool = True

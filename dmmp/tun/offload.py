@@ -25,8 +25,8 @@ MAXIMUM_SEGMENTS = 64
 MAXIMUM_JOINED_BYTES = 65535
 """Bytes of one packet, headers included: the most that IPv4's total length can say."""
 
-MINIMUM_JOINED = 6
-"""Fewer datagrams are written one by one, which takes less time than to compare and join them."""
+MINIMUM_JOINED = 4
+"""Fewer datagrams are written one by one, which takes no longer than to compare and join them."""
 
 _VNET = struct.Struct("=BBHHHH")
 _NEEDS_CHECKSUM, _SEGMENT_UDP, _UDP_CHECKSUM_OFFSET = 1, 5, 6
@@ -46,17 +46,17 @@ _Head = tuple[int, int, bytes]
 
 
 class Run(NamedTuple):
-    """IP packets that begin `stride` bytes apart in `data`, each but the last `size` bytes long.
+    """UDP datagrams of one flow, as whole IP packets that may be joined.
 
-    They are alike in everything that `classify` looks at. With a `flow` they are whole UDP
-    datagrams that may be joined; without one there is a single packet, of any kind.
+    They begin `stride` bytes apart in `data`; each but the last is `size` bytes long. They are
+    alike in everything that `classify` looks at.
     """
 
     data: memoryview
     stride: int
     size: int
     packets: int
-    flow: Flow | None = None
+    flow: Flow
 
     def first(self) -> memoryview:
         """Give the first packet, which can stand for all."""
@@ -65,36 +65,34 @@ class Run(NamedTuple):
     def split(self) -> list[memoryview]:
         """Give the packets, without copying."""
         data, stride, size = self.data, self.stride, self.size
-        return [data[begin : begin + size] for begin in range(0, len(data) or 1, stride)]
+        return [data[begin : begin + size] for begin in range(0, len(data), stride)]
 
     def last_bytes(self) -> int:
         """Tell the length of the last packet."""
         return len(self.data) - (self.packets - 1) * self.stride
 
 
-def runs(data: Buffer, stride: int, skip: int) -> list[Run]:
-    """Sort the packets of a burst, `stride` bytes apart and each behind `skip` bytes, into runs.
+def pieces(data: Buffer, stride: int, skip: int) -> list[Run | memoryview]:
+    """Sort the packets of a burst, `stride` bytes apart, each behind `skip` bytes: runs and others.
 
-    In their order, none left out; whatever the bytes are, this raises nothing.
+    In their order, none left out, none copied; whatever the bytes are, this raises nothing.
     """
     view = memoryview(data)
     count = -(-len(view) // stride)
     if count < MINIMUM_JOINED:
-        return _singles(view, stride, skip)
+        return [view[begin + skip : begin + stride] for begin in range(0, len(view), stride)]
     whole = alike(view, stride, skip)
     if whole is not None:
         return [whole]
-    found: list[Run] = []
+    found: list[Run | memoryview] = []
     for begin, end in _boundaries(view, stride, skip, count):
         part = view[begin * stride : end * stride]
-        joined = alike(part, stride, skip) if end - begin >= MINIMUM_JOINED else None
-        found += _singles(part, stride, skip) if joined is None else (joined,)
+        run = alike(part, stride, skip) if end - begin >= MINIMUM_JOINED else None
+        if run is not None:
+            found.append(run)
+        else:
+            found += [part[at + skip : at + stride] for at in range(0, len(part), stride)]
     return found
-
-
-def _singles(view: memoryview, stride: int, skip: int) -> list[Run]:
-    packets = [view[begin + skip : begin + stride] for begin in range(0, len(view), stride)]
-    return [Run(packet, stride, len(packet), 1) for packet in packets]
 
 
 def _boundaries(view: memoryview, stride: int, skip: int, count: int) -> Iterator[tuple[int, int]]:
@@ -118,9 +116,9 @@ def _boundaries(view: memoryview, stride: int, skip: int, count: int) -> Iterato
 
 
 def alike(data: Buffer, stride: int, skip: int) -> Run | None:
-    """Make one run, with a flow, of all packets of a burst; None if that is not what they are.
+    """Make one run of all packets of a burst, or None if they are not what a run is.
 
-    They are UDP datagrams of one flow, as long as their headers say, all but the last equally
+    That is UDP datagrams of one flow, as long as their headers say, all but the last equally
     long. Their UDP checksums are not verified, which would take longer than to write them: damage
     on a link showed in the checksum of the overlay's own datagram.
     """
@@ -180,19 +178,17 @@ def _flow(version: int, size: int, last: int, head: _Head, tail: _Head) -> Flow 
     return flow if sound else None
 
 
-def groups(sorted_runs: Iterable[Run]) -> Iterator[list[Run]]:
+def groups(runs: Iterable[Run]) -> Iterator[list[Run]]:
     """Say which consecutive runs go to the kernel in one write each, in their order."""
     group: list[Run] = []
     packets = total = 0
-    for run in sorted_runs:
-        more = 0 if run.flow is None else _payload_bytes(run)
+    for run in runs:
+        more = _payload_bytes(run)
         if group:
             begun = group[0]
             if (
-                run.flow is not None
-                and run.flow == begun.flow
-                and group[-1].last_bytes() == begun.size
-                and (run.size == begun.size or (run.size < begun.size and run.packets == 1))
+                run.flow == begun.flow
+                and run.size == begun.size == group[-1].last_bytes()
                 and packets + run.packets <= MAXIMUM_SEGMENTS
                 and total + more <= MAXIMUM_JOINED_BYTES - _header_bytes(begun)
             ):
@@ -215,10 +211,9 @@ def _payload_bytes(run: Run) -> int:
 
 
 def gather(group: Sequence[Run]) -> list[Buffer]:
-    """Lay out a group of at least two datagrams for one `writev`, without copying payloads."""
+    """Lay out a group for one `writev`, without copying payloads."""
     begun = group[0]
     flow, size = begun.flow, begun.size
-    assert flow is not None
     header = _header_bytes(begun)
     parts: list[Buffer] = [b""]
     for data, stride, _, _, _ in group:
