@@ -143,11 +143,13 @@ class Gateway:
         incoming, reasons = self._incoming, self.drops
         for data, stride, _ in deliveries:
             for piece in pieces(data, stride, HEADER_BYTES):
-                is_run = isinstance(piece, Run)
-                reason = classify(piece.first() if is_run else piece, incoming).reason
+                packet, count = (
+                    (piece.first(), piece.packets) if isinstance(piece, Run) else (piece, 1)
+                )
+                reason = classify(packet, incoming).reason
                 if reason:
                     name = OVERLAY_PREFIX + reason
-                    reasons[name] = reasons.get(name, 0) + (piece.packets if is_run else 1)
+                    reasons[name] = reasons.get(name, 0) + count
                 else:
                     fitting.append(piece)
         try:

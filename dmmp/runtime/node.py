@@ -108,7 +108,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
     socket: DatagramSocket | None = None
     stop = Stop()
     try:
-        edge = _edge(options)
+        edge = open_edge(options)
         socket = await open_socket(options.listen, options.datapath)
         points = await stop.unless_stopped(
             locate(options.places, options.session, lambda reason: lines.say(f"waiting: {reason}"))
@@ -226,7 +226,8 @@ def _ready(options: NodeOptions, name: str, driver: Driver) -> str:
     )
 
 
-def _edge(options: NodeOptions) -> Edge | None:
+def open_edge(options: NodeOptions) -> Edge | None:
+    """Open where the host's programs are; None for a host that has none."""
     if options.kind == "super-node":
         return None
     is_source = options.kind == "source"

@@ -12,6 +12,7 @@ import socket
 import struct
 import sys
 import time
+import unittest.mock
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -166,15 +167,15 @@ def a_kernel_that_refuses_is_asked_no_more() -> None:
     real = os.writev
 
     def older(descriptor: int, parts: Sequence[bytes]) -> int:
-        if bytes(parts[0])[:1] == b"\1":
+        if parts[0][:1] == b"\1":
             # What a kernel before 6.2 finds: a kind of segmentation that it does not know.
             parts = [parts[0][:1] + b"\x7f" + parts[0][2:], *parts[1:]]
             asked.append(len(parts))
         return real(descriptor, parts)
 
     asked: list[int] = []
-    os.writev = older
-    with opened() as tun, listeners(GROUP4) as programs:
+    patched = unittest.mock.patch("os.writev", older)
+    with opened() as tun, listeners(GROUP4) as programs, patched:
         sent = payloads([LARGEST] * 150)
         deliver(tun, GROUP4, sent)
         for listener in programs:
