@@ -23,7 +23,7 @@ from dmmp.runtime.gateway import Gateway
 from dmmp.tun.device import Tun
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import Endpoint
-from tests.tun.cutting import is_sound
+from tests.tun.cutting import is_sound, naive_sum
 from tests.tun.inside import (
     BATCHED,
     GROUP4,
@@ -130,11 +130,43 @@ def deliver(tun: Tun, target: str, sent: Sequence[bytes]) -> None:
     """Bring datagrams in bursts, as the overlay does, to the edge."""
     sender = Endpoint(ip_address(SENDERS[target]), 77)
     receiver = Endpoint(ip_address(target), PORT)
-    packets = [wrap_udp(sender, receiver, payload) for payload in sent]
+    bring(tun, target, [wrap_udp(sender, receiver, payload) for payload in sent])
+
+
+def bring(tun: Tun, target: str, packets: Sequence[bytes]) -> None:
+    """Bring packets in bursts to the edge, all of which pass it."""
     laid = group([bytes(HEADER_BYTES) + packet for packet in packets])
     gateway = Gateway(tun, None, False, False, time.monotonic)
-    gateway.deliver([Delivery(data, stride, receiver.address) for data, stride in laid])
-    assert gateway.counters["written"] == len(sent) and gateway.drops == {} == tun.drops
+    gateway.deliver([Delivery(data, stride, ip_address(target)) for data, stride in laid])
+    assert gateway.counters["written"] == len(packets) and gateway.drops == {} == tun.drops
+
+
+def fragments(packet: bytes, identification: int, size: int) -> list[bytes]:
+    """Cut an IPv4 packet into fragments of `size` bytes of payload, a multiple of 8."""
+    made = []
+    for at in range(20, len(packet), size):
+        payload = packet[at : at + size]
+        header = bytearray(packet[:20])
+        more = 0x2000 if at + size < len(packet) else 0
+        struct.pack_into("!HHH", header, 2, 20 + len(payload), identification, more | at - 20 >> 3)
+        header[10:12] = bytes(2)
+        struct.pack_into("!H", header, 10, 0xFFFF - naive_sum(bytes(header)))
+        made.append(bytes(header) + payload)
+    return made
+
+
+def fragments_are_put_together() -> None:
+    """Datagrams larger than the sender's MTU, among whole ones as large as their fragments."""
+    sender, receiver = Endpoint(ip_address(SENDERS[GROUP4]), 77), Endpoint(ip_address(GROUP4), PORT)
+    sent = payloads([8000, 1272, *[1272] * 5, 1400, 1400, 20000, *[1272] * 5])
+    packets: list[bytes] = []
+    for number, payload in enumerate(sent):
+        packet = wrap_udp(sender, receiver, payload)
+        packets += [packet] if len(packet) <= 1300 else fragments(packet, 1 + number, 1280)
+    with opened() as tun, listeners(GROUP4) as programs:
+        bring(tun, GROUP4, packets)
+        for listener in programs:
+            assert listener.hear(len(sent)) == sent
 
 
 def bursts_reach_all_programs() -> None:
@@ -188,6 +220,7 @@ SCENARIOS: dict[str, Callable[[], None]] = {
     for scenario in (
         programs_bursts_come_out,
         bursts_reach_all_programs,
+        fragments_are_put_together,
         a_modest_stream_loses_nothing,
         a_kernel_that_refuses_is_asked_no_more,
     )
