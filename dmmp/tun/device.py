@@ -79,8 +79,8 @@ class Tun:
     """A TUN interface of this process. Made by `open`, usable after `configure`.
 
     `batched` says that packets go behind a `virtio_net_hdr`, so that `write` can join them.
-    Nothing is asked of the kernel in the other direction (TUNSETOFFLOAD): to cut and to sum up
-    here what programs send would cost twice what the kernel takes for it. `warnings` are sentences
+    The other direction asks nothing of the kernel (TUNSETOFFLOAD): to cut and sum up here what
+    programs send takes, with the programs' own, twice the processor time. `warnings` are sentences
     for the user about what could not be had and does not stop us.
     """
 
