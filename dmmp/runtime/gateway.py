@@ -19,6 +19,7 @@ from dmmp.runtime.tun_addresses import TunAddresses
 from dmmp.tun.addresses import default_addresses, querier_address
 from dmmp.tun.device import PacketDevice
 from dmmp.tun.membership import InterestChanged, Membership, MembershipAction, TransmitQuery
+from dmmp.tun.offload import Run, pieces
 from dmmp.tun.packets import MEMBERSHIP, Buffer, FlowCache, classify, too_big
 from dmmp.types import HostId, Instant, IpAddress, SessionId
 
@@ -134,21 +135,25 @@ class Gateway:
         return ipv6.network.network_address + _QUERIER_INTERFACE_ID
 
     def deliver(self, deliveries: list[Delivery]) -> None:
-        """Write the IP packets in the bursts to the device."""
-        packets: list[memoryview] = []
+        """Write the IP packets in the bursts to the device.
+
+        What is alike in all that `classify` reads is classified once, the rest one by one.
+        """
+        fitting: list[Run | memoryview] = []
         incoming, reasons = self._incoming, self.drops
         for data, stride, _ in deliveries:
-            view = memoryview(data)
-            for at in range(HEADER_BYTES, len(view), stride):
-                packet = view[at : at + stride - HEADER_BYTES]
+            for piece in pieces(data, stride, HEADER_BYTES):
+                packet, count = (
+                    (piece.first(), piece.packets) if isinstance(piece, Run) else (piece, 1)
+                )
                 reason = classify(packet, incoming).reason
                 if reason:
                     name = OVERLAY_PREFIX + reason
-                    reasons[name] = reasons.get(name, 0) + 1
+                    reasons[name] = reasons.get(name, 0) + count
                 else:
-                    packets.append(packet)
+                    fitting.append(piece)
         try:
-            self.counters["written"] += self.device.write(packets)
+            self.counters["written"] += self.device.write(fitting)
         except DmmpError as error:
             if self._driver is None:
                 raise

@@ -110,7 +110,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
     socket: DatagramSocket | None = None
     stop = Stop()
     try:
-        edge = _edge(options)
+        edge = open_edge(options)
         socket = await open_socket(options.listen, options.datapath, options.rate_limit)
         points = await stop.unless_stopped(
             locate(options.places, options.session, lambda reason: lines.say(f"waiting: {reason}"))
@@ -229,13 +229,16 @@ def _ready(options: NodeOptions, name: str, driver: Driver) -> str:
     )
 
 
-def _edge(options: NodeOptions) -> Edge | None:
+def open_edge(options: NodeOptions) -> Edge | None:
+    """Open where the host's programs are; None for a host that has none."""
     if options.kind == "super-node":
         return None
     is_source = options.kind == "source"
     if options.interface is not None:
         return Interface(options.interface, options.groups, reads=is_source)
-    device = Tun.open(options.tun or "dmmp0", options.mtu)
+    # A source only reads its device, and what lets packets be written jointly slows reading.
+    batched = options.datapath != "portable" and not is_source
+    device = Tun.open(options.tun or "dmmp0", options.mtu, batched)
     try:
         return Gateway(device, options.tun_addresses, options.routes, is_source, time.monotonic)
     except UsageError:

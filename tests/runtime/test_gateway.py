@@ -14,9 +14,10 @@ from dmmp.interest import Interest, interest, no_interest
 from dmmp.messages.header import HEADER, HEADER_BYTES, VERSION
 from dmmp.runtime.driver import Driver
 from dmmp.runtime.gateway import Gateway
+from dmmp.runtime.node import NodeOptions, open_edge
 from dmmp.runtime.tun_addresses import parse_tun_addresses
 from dmmp.tun.addresses import default_addresses
-from dmmp.tun.device import MemoryTun
+from dmmp.tun.device import MemoryTun, Tun
 from dmmp.tun.packets import PROTOCOL_ICMP, PROTOCOL_ICMPV6, ip_packet, parse, wrap_udp
 from dmmp.types import Endpoint, HostId, IpAddress, SessionId
 from tests.runtime.loopback import GROUP, joined, left
@@ -214,6 +215,31 @@ def test_without_addresses_the_hosts_id_makes_them_once() -> None:
 
     bench = on_bench(play, addressed=False)
     assert (bench.tun.ipv4, bench.tun.ipv6) == default_addresses(7, 9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "datapath", "batched"),
+    [
+        ("member", "auto", True),
+        ("member", "batched", True),
+        ("member", "portable", False),
+        ("source", "auto", False),
+    ],
+)
+def test_those_that_write_use_the_batched_device_unless_told_otherwise(
+    kind: str, datapath: str, batched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def opened(name: str, mtu: int, batched: bool) -> MemoryTun:
+        asked.append(batched)
+        return MemoryTun(name, mtu)
+
+    monkeypatch.setattr(Tun, "open", opened)
+    options = NodeOptions(kind, "demo", (), 2, tun="dmmp0", datapath=datapath)
+    edge = open_edge(options)
+    assert edge is not None and asked == [batched]
+    edge.close()
 
 
 def test_tun_addresses_are_read_by_version() -> None:

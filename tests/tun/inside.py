@@ -1,4 +1,4 @@
-"""What happens inside a namespace of its own: `python -m tests.tun.inside SCENARIO`.
+"""What happens inside a namespace of its own: `python -m tests.tun.inside SCENARIO [batched]`.
 
 A scenario opens a real TUN beside a real veth, plays ordinary programs with plain sockets, and
 fails by an exception. `test_device` makes the namespace and runs each scenario in it.
@@ -37,12 +37,13 @@ PORT = 6000
 MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_SOURCE_GROUP = 46, 47
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2
 PATIENCE = 10.0
+BATCHED = sys.argv[2:] == ["batched"]
 
 
 @contextmanager
 def opened() -> Iterator[Tun]:
     """Open and configure the TUN as a host does."""
-    with Tun.open(NAME) as tun:
+    with Tun.open(NAME, batched=BATCHED) as tun:
         tun.configure(IPV4, IPV6)
         assert tun.warnings == []
         yield tun

@@ -15,10 +15,19 @@ import pytest
 from dmmp.errors import UsageError
 from dmmp.tun.addresses import default_addresses
 from dmmp.tun.device import MemoryTun, PacketDevice, Tun
-from tests.tun.inside import SCENARIOS
+from tests.tun import inside, inside_bursts
 
 ROOT = Path(__file__).parent.parent.parent
 SECONDS = 60
+
+# Those about packets are played on both kinds of device; those about what is around it on one.
+SCENARIOS = [("inside", scenario, "portable") for scenario in inside.SCENARIOS]
+SCENARIOS.append(("inside", "foreign_sources_are_delivered", "batched"))
+SCENARIOS += [
+    ("inside_bursts", scenario, datapath)
+    for scenario in inside_bursts.SCENARIOS
+    for datapath in ("portable", "batched")
+]
 
 
 def _run(*command: str) -> None:
@@ -52,11 +61,11 @@ def namespace() -> Iterator[str]:
 
 @pytest.mark.namespace
 @pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no /dev/net/tun: modprobe tun")
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_inside_a_namespace(namespace: str, scenario: str) -> None:
-    inside = [sys.executable, "-W", "error", "-m", "tests.tun.inside", scenario]
+@pytest.mark.parametrize(("module", "scenario", "datapath"), SCENARIOS)
+def test_inside_a_namespace(namespace: str, module: str, scenario: str, datapath: str) -> None:
+    command = [sys.executable, "-W", "error", "-m", f"tests.tun.{module}", scenario, datapath]
     run = subprocess.run(
-        ["ip", "netns", "exec", namespace, *inside],
+        ["ip", "netns", "exec", namespace, *command],
         cwd=ROOT,
         capture_output=True,
         text=True,
