@@ -26,6 +26,10 @@ from tests.bench.options import Bench, Options
 from tests.bench.tables import show, show_goals
 
 BENCHES: Final = {
+    "session": (
+        "tests.bench.session",
+        "1 source, 8 receivers through TUNs, highest loss-free rate",
+    ),
     "relay": ("tests.bench.relays", "relays side by side, datagrams per CPU second"),
 }
 """By name: the module whose `measure` runs it, and what it is; those of `SOAKS` only if named."""
