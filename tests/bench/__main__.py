@@ -12,6 +12,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -129,23 +130,20 @@ def main(
         draw(results)
 
 
-def run() -> int:
-    """Run it; one clear line and exit code 2 for what the user can cure."""
+def ended_by(main: Callable[[], object]) -> int:
+    """Run a command; one clear line and exit code 2 for what the user can cure."""
     try:
-        main(standalone_mode=False)
-    except UsageError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
+        main()
     except click.ClickException as error:
         print(f"bench: {error.format_message()}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.Abort):
-        return 130
-    except OSError as error:
+    except (UsageError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
+    except (KeyboardInterrupt, click.Abort):
+        return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(ended_by(lambda: main(standalone_mode=False)))

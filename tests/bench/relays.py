@@ -162,7 +162,7 @@ def measure(options: Options) -> Result:
     listed = cases(options.brief)
     relays = Relays(build("relay", options.directory), build("traffic", options.directory))
     with places() as at:
-        rates = {case: FULL for case in listed}
+        rates = dict.fromkeys(listed, FULL)
         for case in listed:
             if case.load == "common":
                 trial = max(SHORTEST_TRIAL, options.seconds / 3)
