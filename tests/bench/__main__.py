@@ -27,6 +27,7 @@ from tests.bench.options import Bench, Options
 from tests.bench.tables import show, show_goals
 
 BENCHES: Final = {
+    "latency": ("tests.bench.latency", "what a relay adds from program to program"),
     "session": (
         "tests.bench.session",
         "1 source, 8 receivers through TUNs, highest loss-free rate",

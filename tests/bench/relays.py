@@ -87,7 +87,7 @@ class Relays:
     def __init__(self, relay: str, traffic: str) -> None:
         self.traffic = traffic
         self._relay = relay
-        self._measured, self._around = processors()
+        self._measured, self.around = processors()
 
     def run(
         self,
@@ -101,7 +101,7 @@ class Relays:
     ) -> Run:
         """Have one relay carry so many datagrams a second (0: as many as can be sent)."""
         words = ["receive", place.sink, "-", "1", str(int(latencies))]
-        sink = Running(place.sinks, [self.traffic, *words], processor=self._around)
+        sink = Running(place.sinks, [self.traffic, *words], processor=self.around)
         children = place.children(case.fan_out)
         relay = Running(
             place.relay, self.command(candidate, place, children), processor=self._measured
@@ -128,7 +128,7 @@ class Relays:
         """Begin to send."""
         words = [to, str(size), f"{rate:.1f}", str(burst), f"{seconds:.3f}", "0", place.source]
         return Running(
-            place.sender, [self.traffic, "send", *words], processor=self._around, ready=False
+            place.sender, [self.traffic, "send", *words], processor=self.around, ready=False
         )
 
     def command(self, candidate: str, place: Place, children: Sequence[str]) -> list[str]:

@@ -56,7 +56,8 @@ class Running:
         ready: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        path = {"PYTHONPATH": os.fspath(ROOT)}
+        places = [os.fspath(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = {"PYTHONPATH": os.pathsep.join(places)}
         self.command = command
         self.process = host.popen(
             *command,

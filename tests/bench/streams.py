@@ -93,7 +93,8 @@ class Stream:
         """Send at a rate for a while; tell what came."""
         receivers = [Running(self._internet[name], self._receiver(FLOW)) for name in RECEIVERS]
         time.sleep(SETTLE)
-        programs = _children_seconds()
+        # What it took to start them is not the stream's.
+        programs = _children_seconds() + sum(each.processor_seconds() for each in receivers)
         processes = self.system.processes()
         before = total_seconds(processes)
         per_second = rate / (8 * PAYLOAD_BYTES)

@@ -15,8 +15,6 @@ VERDICTS = {True: "reached", False: "[bold]missed[/bold]", None: "not measured"}
 def show(console: Console, result: Result) -> None:
     """Print a bench's medians: a line for each case and candidate, with ratios of the first."""
     figures = list(dict.fromkeys((series.figure, series.unit) for series in result.series))
-    if not figures:
-        return
     table = Table(title=f"{result.title} (medians)", title_justify="left")
     table.add_column("case")
     table.add_column("candidate", no_wrap=True)
@@ -33,7 +31,8 @@ def show(console: Console, result: Result) -> None:
             table.add_section()
         table.add_row(case if case != last else "", candidate, *_cells(result, case, candidate))
         last = case
-    console.print(table)
+    if rows:
+        console.print(table)
     for note in result.notes:
         console.print(note)
 

@@ -25,6 +25,7 @@ from tests.bench.peers.kernel import KernelRouting
 from tests.bench.peers.n2n import N2n
 from tests.bench.peers.openvpn import OpenVpn, OpenVpnPlain
 from tests.bench.peers.ours import Dmmp
+from tests.bench.peers.over_zenoh import Zenoh
 from tests.bench.peers.system import System
 from tests.bench.peers.tinc import Tinc
 from tests.bench.running import build
@@ -39,6 +40,7 @@ SYSTEMS: Final[dict[str, type[System]]] = {
     "n2n": N2n,
     "tinc": Tinc,
     "kernel": KernelRouting,
+    "zenoh": Zenoh,
 }
 RIVALS: Final = ("openvpn", "openvpn-plain", "n2n", "tinc")
 """Those that a network without multicast can be bridged with, as with ours."""

@@ -21,15 +21,15 @@ class N2n(System):
         return "" if shutil.which("edge") else "n2n is not installed (make bench-peers installs it)"
 
     def start(self) -> None:
-        """Start the supernode and the edges, which accept multicast."""
+        """Start the supernode and the edges, by the options of its version 1."""
         server = self.internet[SOURCE]
-        self.run(server, "supernode", "-l", PORT, "-f")
+        self.run(server, "supernode", "-l", PORT)
         for number, host in enumerate(self.hosts, 1):
             self.run(
                 host,
                 *("edge", "-d", "edge0", "-a", f"10.99.0.{number}", "-s", "255.255.255.0"),
                 *("-c", "bench", "-k", "secret", "-l", f"{server.address}:{PORT}"),
-                *("-m", f"02:00:00:00:00:{number:02x}", "-f", "-E", "-u", "0", "-g", "0"),
+                *("-m", f"02:00:00:00:00:{number:02x}", "-u", "0", "-g", "0", "-r"),
             )
         self.await_all("interface edge0", has_interface("edge0"))
         for host in self.hosts:
