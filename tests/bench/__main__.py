@@ -27,14 +27,17 @@ from tests.bench.options import Bench, Options
 from tests.bench.tables import show, show_goals
 
 BENCHES: Final = {
+    "relay": ("tests.bench.relays", "relays side by side, datagrams per CPU second"),
     "latency": ("tests.bench.latency", "what a relay adds from program to program"),
+    "tun": ("tests.bench.edge", "what the TUN costs in both directions"),
     "session": (
         "tests.bench.session",
-        "1 source, 8 receivers through TUNs, highest loss-free rate",
+        "1 source, 8 receivers through TUNs: how fast",
     ),
-    "relay": ("tests.bench.relays", "relays side by side, datagrams per CPU second"),
+    "standing": ("tests.bench.standing", "memory of a node, and its processor when idle"),
+    "soak": ("tests.bench.soak", "minutes at 70 % of that rate; only if named"),
 }
-"""By name: the module whose `measure` runs it, and what it is; those of `SOAKS` only if named."""
+"""By name: the module whose `measure` runs it, and what it is. One line adds a bench."""
 
 FILE_COLUMNS: Final = 140
 ON_REQUEST: Final = ("soak",)
@@ -91,6 +94,7 @@ def document(results: list[Result], seconds: float, options: Options) -> dict[st
 )
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.1, 600), default=1.5, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0.05, 600), default=10, help="Of the soak.")
 @click.option("--brief", is_flag=True, help="Fewer cases.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="PNG or SVG.")
@@ -99,6 +103,7 @@ def main(
     names: tuple[str, ...],
     rounds: int,
     seconds: float,
+    minutes: float,
     brief: bool,
     json_file: Path | None,
     picture: Path | None,
@@ -117,7 +122,12 @@ def main(
         Internet.sweep()
         chosen = names or [name for name in BENCHES if name not in ON_REQUEST]
         options = Options(
-            rounds, seconds, Path(directory), lambda line: errors.print(line, style="dim"), brief
+            rounds,
+            seconds,
+            Path(directory),
+            lambda line: errors.print(line, style="dim"),
+            brief,
+            minutes,
         )
         for name in chosen:
             result = find(name)(options)

@@ -18,6 +18,7 @@ class Options:
     directory: Path
     say: Callable[[str], None]
     brief: bool = False
+    soak_minutes: float = 10.0
 
 
 Bench = Callable[[Options], Result]

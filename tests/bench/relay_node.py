@@ -84,11 +84,14 @@ async def relay(datapath: str, at: Endpoint, parent: Endpoint, children: list[En
     opened = await open_socket(at, datapath)
     forwarder = relay_from(parent, children, time.monotonic())
     driver = Driver(Mute(), opened, forwarder)
-    # Twice: nobody is there who would answer a farewell.
+
+    def end() -> None:
+        # Twice: nobody is there who would answer a farewell.
+        driver.stop()
+        driver.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(
-            number, lambda: (driver.stop(), driver.stop())
-        )
+        asyncio.get_running_loop().add_signal_handler(number, end)
     print("ready", flush=True)
     gc.freeze()
     await driver.run()

@@ -78,7 +78,7 @@ class Run:
     @property
     def whole(self) -> bool:
         """Whether everything that was offered went out."""
-        return self.report["received"] == self.offered
+        return int(self.report["received"]) == self.offered
 
 
 class Relays:
