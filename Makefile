@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
 
-.PHONY: setup demo resilience test check clean
+.PHONY: setup demo resilience bench bench-peers test check clean
 
 # The virtual environment and the Debian packages; a moment when they are there already.
 setup:
@@ -13,6 +13,16 @@ demo: setup
 # make resilience OPTIONS="--repetitions 3 --only super-node member".
 resilience: setup
 	.venv/bin/python -m dmmp.demo.resilience $(OPTIONS)
+
+# How fast it is, beside small C programs, in one table; half an hour with the numbers as they are,
+# or e.g. make bench OPTIONS="--only relay --brief --json bench.json". docs/performance.md explains.
+bench: setup
+	.venv/bin/python -m tests.bench $(OPTIONS)
+
+# The same beside other programs that carry multicast, which this installs.
+bench-peers: setup
+	@bash scripts/setup-peers.sh
+	.venv/bin/python -m tests.bench.peers $(OPTIONS)
 
 # Everything, also what needs root and minutes.
 test: setup

@@ -87,6 +87,11 @@ HEAD = struct.Struct("!IQIII")
 """The header as the data plane reads it: word, origin key, sequence, reserved, length."""
 
 
+_TAIL = struct.Struct("!II")
+_WORD_BITS = 64
+_NUMBERS = 1 << 32
+
+
 def split(data: Octets, stride: int) -> list[memoryview]:
     """Cut a burst into its datagrams, without copying."""
     view = memoryview(data)
@@ -153,30 +158,50 @@ def cut(data: Octets, stride: int) -> tuple[list[Run], int]:
 
 @lru_cache(maxsize=512)
 def _layout(stride: int, count: int) -> struct.Struct:
-    # One unpack for all headers: half the time of `iter_unpack` (48 segments: 3 µs against 5.5).
-    between = f"IQIQ{stride - HEADER_BYTES}x"
-    return struct.Struct("!" + between * (count - 1) + "IQIQ")
+    # One unpack for all headers; more fields than one a header would cost more than all the rest.
+    between = f"{HEADER_BYTES}s{stride - HEADER_BYTES}x"
+    return struct.Struct(between * (count - 1) + f"{HEADER_BYTES}s")
+
+
+@lru_cache(maxsize=MAXIMUM_SEGMENTS)
+def _counting(count: int) -> tuple[int, int]:
+    # As one large number, words that count up are the first of them times this, plus that.
+    times = sum(1 << _WORD_BITS * at for at in range(count))
+    plus = sum(at << _WORD_BITS * (count - 1 - at) for at in range(count))
+    return times, plus
 
 
 def _uniform(data: Octets, stride: int, count: int) -> Run | None:
-    """Return the whole burst as one run if that is what it is."""
+    """Return the whole burst as one run if that is what it is.
+
+    All headers are compared at once, by their three words of 64 bits: the first and the last are
+    the same in all, but for the length of the last datagram; the middle one, origin and sequence
+    number, counts up. A look at each field of each header takes twice as long (48 segments: 4 µs).
+    """
     last_bytes = len(data) - (count - 1) * stride
     if last_bytes < HEADER_BYTES:
         return None
-    fields = _layout(stride, count).unpack_from(data)
-    word, origin_key, first, tail = fields[:4]
+    words = memoryview(b"".join(_layout(stride, count).unpack_from(data))).cast("Q")
+    firsts, tails = words[0::3].tobytes(), words[2::3].tobytes()
+    word, origin_key, first, reserved, length = HEAD.unpack_from(data)
     if (
-        tail & 0xFFFFFFFF != stride - HEADER_BYTES
-        or fields[-1] != tail - stride + last_bytes
-        or fields[3:-1:4].count(tail) != count - 1
-        or fields[0::4].count(word) != count
-        or fields[1::4].count(origin_key) != count
+        length != stride - HEADER_BYTES
+        or tails[-8:] != _TAIL.pack(reserved, last_bytes - HEADER_BYTES)
+        or tails[:-8] != tails[:8] * (count - 1)
+        or firsts != firsts[:8] * count
     ):
         return None
-    numbers = fields[2::4]
-    if numbers == tuple(range(first, first + count)):
-        numbers = ()
-    return Run(data, stride, count, word, origin_key, tail >> 32, first, numbers)
+    middles = words[1::3].tobytes()
+    times, plus = _counting(count)
+    numbers: tuple[int, ...] = ()
+    # Past the largest number the sum would carry into the origin.
+    counting = first + count <= _NUMBERS
+    if not counting or int.from_bytes(middles) != int.from_bytes(middles[:8]) * times + plus:
+        origin = middles[:4]
+        if any(middles[at : at + 4] != origin for at in range(0, len(middles), 8)):
+            return None
+        numbers = struct.unpack("!" + "4xI" * count, middles)
+    return Run(data, stride, count, word, origin_key, reserved, first, numbers)
 
 
 def _cut_slowly(data: Octets, stride: int, count: int) -> tuple[list[Run], int]:

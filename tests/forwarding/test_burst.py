@@ -57,6 +57,14 @@ def test_a_uniform_burst_is_one_run(first: int, count: int, last: int, as_view: 
     assert run.numbers == (tuple((first + n) % 2**32 for n in range(count)) if wraps else ())
 
 
+def test_a_number_that_would_carry_into_the_origin_parts_two_runs() -> None:
+    """Origin and number as one are 64 bits that count up here, and yet these are two origins."""
+    last = datagram(2**32 - 1, bytes(6), origin=77)
+    runs, malformed = cut(last + datagram(0, bytes(6), origin=78), 30)
+    assert malformed == 0
+    assert [(run.packets, run.first) for run in runs] == [(1, 2**32 - 1), (1, 0)]
+
+
 @given(st.lists(st.tuples(kinds, st.integers(0, 5), st.booleans()), min_size=1, max_size=150))
 def test_a_mixed_burst_is_cut_into_maximal_uniform_runs(
     segments: list[tuple[tuple[int, int, int], int, bool]],
