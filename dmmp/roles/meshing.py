@@ -234,15 +234,23 @@ class MeshingRole(ExchangingRole):
             yield from self.choose_mesh_links(now)
 
     def _on_news_from_below(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
-        """Somebody known says that a super node is inactive: the source judges (slide 18)."""
-        peer = self.mesh.peers.get(message.subject.host)
+        """Somebody known says that a relative is inactive (slide 18).
+
+        Its parent looks at a child itself: it holds the place that its children need. About a
+        super node the source judges.
+        """
+        subject = message.subject.host
+        peer = self.mesh.peers.get(subject)
         known = (
             self.kinship.is_guest(sender, now)
             or self.standing.children.by_endpoint(sender) is not None
             or any(held.endpoint == sender for held in self.mesh.peers.values())
         )
         source = self.mesh.source()
-        if peer is None or not known or source is None or message.state != HostState.INACTIVE:
+        if not known or message.state != HostState.INACTIVE:
+            return
+        yield from self.doubt_child(self.standing.children.confirmed.get(subject), now)
+        if peer is None or source is None:
             return
         if not self.standing.requests.is_open(StatusReport, source.endpoint):
             yield from self.report_inactive(peer.record, now)

@@ -58,6 +58,8 @@ M = TypeVar("M", bound=Message)
 TOLD_AT_ONCE = 100
 """Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
 
+_TOLD_AGAIN = HostFlag.OFFERS | HostFlag.SUPER_NODE
+
 
 class RpAlarm(Enum):
     """Why the RP wants to be woken."""
@@ -166,21 +168,21 @@ class RendezvousPoint(Role):
         if host == session.source:
             if is_new:
                 yield from self._tell_all(session, now)
-        elif known is None or _news(known.record, record) or self._still_offers(record, told, now):
+        elif known is None or _news(known.record, record) or self._is_due_again(record, told, now):
             session.hosts[host].told = now
             yield from self._tell_source(session, record, HostState.ACTIVE, now)
 
-    def _still_offers(self, record: HostRecord, told: Instant, now: Instant) -> bool:
+    def _is_due_again(self, record: HostRecord, told: Instant, now: Instant) -> bool:
         # The source may have asked it in vain, or started anew without having heard of it.
-        return bool(record.flags & HostFlag.OFFERS) and now >= told + self.parameters.refresh_rp
+        return now >= told + self.parameters.refresh_rp and bool(record.flags & _TOLD_AGAIN)
 
     def _retire_former(
         self, session: Session, message: PingRpRequest, sender: Endpoint, now: Instant
     ) -> Actions:
         # Another start of a host at the same address: the one before is over.
-        former = session.by_endpoint.get(sender)
-        held = session.hosts.get(former) if former is not None else None
-        if former is not None and held is not None and held.instance != message.instance:
+        former = session.by_endpoint.get(sender, NO_HOST)
+        held = session.hosts.get(former)
+        if held is not None and held.instance != message.instance:
             yield from self._remove(session, former, "started again", HostState.INACTIVE, now)
 
     def _admit(self, session: Session, message: PingRpRequest) -> Status:
@@ -392,17 +394,15 @@ class RendezvousPoint(Role):
         report = StatusReport(
             session=session.id, tree_version=session.tree_version, state=state, subject=record
         )
-        send, sequence, again = self.requests.open(
-            report, source.endpoint, now, self.parameters.retry_tries
-        )
+        tries = self.parameters.retry_tries
+        send, sequence, again = self.requests.open(report, source.endpoint, now, tries)
         self.alarms.set(RpAlarm.RETRY, again, sequence)
         yield send
 
     def _tell_all(self, session: Session, now: Instant) -> Actions:
         records = [held.record for held in session.hosts.values()]
         # First who is a super node already: a new source takes it up again.
-        wanted = HostFlag.OFFERS | HostFlag.SUPER_NODE
-        records.sort(key=lambda record: (not record.flags & wanted, by_capacity(record)))
+        records.sort(key=lambda record: (not record.flags & _TOLD_AGAIN, by_capacity(record)))
         for record in records[:TOLD_AT_ONCE]:
             if record.host != session.source:
                 yield from self._tell_source(session, record, HostState.ACTIVE, now)

@@ -266,11 +266,13 @@ def test_a_renewal_that_says_nothing_new_is_not_told() -> None:
     assert not told(ping(rp, 3, 20.0, out_degree=4))
 
 
-def test_a_relay_that_still_offers_itself_is_told_again() -> None:
-    # The source's Setup Request may have found nobody: without this the relay waits for ever.
+@pytest.mark.parametrize("flags", [HostFlag.OFFERS | HostFlag.RELAY_ONLY, HostFlag.SUPER_NODE])
+def test_who_still_offers_itself_or_is_a_super_node_is_told_again(flags: HostFlag) -> None:
+    # The source's Setup Request may have found nobody: without this a relay waits for ever, and
+    # the super nodes of a source before this one keep to that.
     rp = rendezvous_point()
     add_source(rp)
-    offers: dict[str, Any] = {"flags": HostFlag.OFFERS | HostFlag.RELAY_ONLY, "out_degree": 8}
+    offers: dict[str, Any] = {"flags": flags, "out_degree": 8}
     ping(rp, 3, 0.0, **offers)
     soon = [told(ping(rp, 3, now, **offers)) for now in (4.0, 8.0, 12.0)]
     assert soon == [[], [], []]

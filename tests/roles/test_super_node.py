@@ -228,6 +228,21 @@ def test_only_the_source_says_who_is_in_the_mesh() -> None:
     assert {record.host for record in subject.view(2.0).super_nodes} == {3, 4}
 
 
+def test_a_child_that_its_children_call_dead_is_probed_for_its_place_is_needed() -> None:
+    subject = in_mesh()
+    join(subject, 8, 2.0)
+    assert confirm(subject, 8, 2.0) == Status.SUCCESS
+    stranger = news(subject, named(8), 3.0, HostState.INACTIVE, 9, 9)
+    assert not sends(stranger, ProbeRequest)
+    # One that it knows as a relative of the child.
+    kin = refresh_from(9, kind=RefreshKind.RELATIVE, sender=named(9))
+    subject.receive(kin, at(9), 3.0)
+    told = news(subject, named(8), 3.1, HostState.INACTIVE, 9, 9)
+    assert [send.to for send in sends(told, ProbeRequest)] == [at(8)]
+    sleep(subject, 3.1 + 1.0)
+    assert subject.view(4.1).children == ()
+
+
 def test_a_source_that_started_anew_takes_the_place_of_the_one_before() -> None:
     subject = in_mesh(super_node(3))
     again = replace(SOURCE_RECORD, host=HostId(222))
