@@ -89,10 +89,12 @@ class ErrorQueue:
         endpoint: Callable[[tuple[Any, ...]], Endpoint],
         counters: dict[str, int],
         clock: Callable[[], float] = time.monotonic,
+        watched: bool = True,
     ) -> None:
         """Take a bound socket within the running event loop; elsewhere than on Linux, do nothing.
 
-        `endpoint` makes one of a kernel address; the errors are counted as `network_errors`.
+        `endpoint` makes one of a kernel address; the errors are counted as `network_errors`. If not
+        `watched` here, somebody else calls `drain` when the socket shows an error.
         """
         self.report: Report = lambda endpoint: None
         self.report_size: ReportSize = lambda endpoint, fits: None
@@ -104,8 +106,9 @@ class ErrorQueue:
         self._watch: select.epoll | None = None
         if not hasattr(select, "epoll"):
             return
-        self._watch = watch(opened, 0)
-        asyncio.get_running_loop().add_reader(self._watch.fileno(), self.drain)
+        if watched:
+            self._watch = watch(opened, 0)
+            asyncio.get_running_loop().add_reader(self._watch.fileno(), self.drain)
         _try(opened, socket.IPPROTO_IP, _IP_RECVERR, 1)
         if opened.family == socket.AF_INET6:
             _try(opened, socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
