@@ -106,6 +106,7 @@ def _node_options(kind: str, values: dict[str, Any]) -> NodeOptions:
         datapath=values["datapath"],
         randomized=parse_probability("--randomized", values["randomized"]),
         rate_limit=parse_limit("--rate-limit", values["rate_limit"]),
+        paces=values["pace"],
         **edge,
     )
 

@@ -156,6 +156,11 @@ host_options = _stacked(
             " than 0.2 s for it is dropped. Default: no limit.",
         ),
         click.option(
+            "--pace",
+            is_flag=True,
+            help="Spread bursts over time to hosts that lose packets: for links with short queues.",
+        ),
+        click.option(
             "--datapath",
             type=click.Choice(["auto", "batched", "portable"]),
             default="auto",

@@ -125,6 +125,8 @@ class Driver:
         0: none is probed.
         """
         self.host = host
+        self.paces = False
+        """Whether the socket is told who loses packets, to spread their bursts (Decision 63)."""
         self.socket = socket
         self.forwarder = forwarder
         self.edge = edge
@@ -335,7 +337,7 @@ class Driver:
                 case Install() | Withdraw() | Replay():
                     if isinstance(action, Install) and not action.entry.upstream:
                         self.tree_version = action.entry.tree_version
-                    if isinstance(action, Replay) and any(action.bitmap):
+                    if self.paces and isinstance(action, Replay) and any(action.bitmap):
                         self.socket.lost(action.to)
                     if self.forwarder is not None:
                         self.carry_out(self.forwarder.apply(action, now))

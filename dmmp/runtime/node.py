@@ -51,7 +51,8 @@ class NodeOptions:
     """What the user wants of a node, checked one by one; `kind` as `EndHost` has it.
 
     `ordered` is how long packets may wait to be delivered in order, in seconds; `randomized` the
-    share of packets that relatives get besides (Decision 19); `rate_limit` in bit/s.
+    share of packets that relatives get besides (Decision 19); `rate_limit` in bit/s;
+    `paces` spreads bursts to receivers that lose packets (Decision 63).
     """
 
     kind: str
@@ -70,6 +71,7 @@ class NodeOptions:
     ordered: float | None = None
     randomized: float = 0.0
     rate_limit: float | None = None
+    paces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
         host = _host(options, name, points)
         size = options.mtu + HEADER_BYTES
         driver = Driver(host, socket, _forwarder(options), edge, datagram_bytes=size)
+        driver.paces = options.paces
         control = ControlServer(
             listening, lambda: host_document(options, name, points, started, host, driver)
         )

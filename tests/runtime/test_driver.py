@@ -208,11 +208,14 @@ def test_the_socket_learns_who_lost_packets() -> None:
         lost = Replay(SessionId(1), HostId(2), 3, 4, b"\x40", PEER)
         announced = Replay(SessionId(1), HostId(2), 3, 4, b"\0", PEER)
         newcomer = Replay(SessionId(1), HostId(2), 3, 4, b"", PEER)
-        for action, expected in ((announced, []), (newcomer, []), (lost, [PEER])):
+        asked: tuple[tuple[Replay, list[Endpoint]], ...]
+        asked = ((lost, []), (announced, []), (newcomer, []), (lost, [PEER]))
+        for number, (action, expected) in enumerate(asked):
+            bench.driver.paces = number > 0
             bench.host.answers = {ProbeRequest: [action]}
             bench.driver.take([Burst(PROBE, len(PROBE), PEER)])
             assert bench.socket.lossy == expected
-        assert bench.forwarder.applied == [announced, newcomer, lost]
+        assert bench.forwarder.applied == [lost, announced, newcomer, lost]
 
     on_bench(play)
 
