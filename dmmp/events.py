@@ -149,9 +149,11 @@ class PathNarrow(Event):
     needed: int
 
     def __str__(self) -> str:
+        # Over IPv6 nobody cuts but this host, and only where the network says so (Decision 64).
+        unless = "" if self.endpoint.address.version == 4 else ", or are lost: then lower --mtu"
         return (
             f"the path to {self.endpoint} carries packets of {self.path_mtu} bytes, "
-            f"not of {self.needed}: larger ones go there in fragments"
+            f"not of {self.needed}: larger ones go there in fragments{unless}"
         )
 
 
