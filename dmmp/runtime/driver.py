@@ -154,8 +154,7 @@ class Driver:
         self.socket.on_unreachable(self._unreachable)
         if self.datagram_bytes:
             self.socket.on_too_large(self._too_large)
-        reader = asyncio.ensure_future(self._read())
-        reader.add_done_callback(self._reader_done)
+        self.socket.start(self.take, self.fail)
         try:
             self.local(Start())
             if self.datagram_bytes:
@@ -169,7 +168,6 @@ class Driver:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            reader.cancel()
             self._control.clear()
             if self.edge is not None:
                 self.edge.close()
@@ -202,15 +200,6 @@ class Driver:
             await asyncio.wait_for(self._left.wait(), GOODBYE)
         except TimeoutError:
             _log.info("nobody answered our leaving within %.0f s", GOODBYE)
-
-    async def _read(self) -> None:
-        receive = self.socket.receive
-        while bursts := await receive():
-            self.take(bursts)
-
-    def _reader_done(self, reader: asyncio.Future[None]) -> None:
-        if not reader.cancelled() and (failure := reader.exception()) is not None:
-            self.fail(failure)
 
     def take(self, bursts: Iterable[Burst]) -> None:
         """Take what the network brought: data at once, control after it and within its budget."""

@@ -14,9 +14,9 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from dmmp.forwarding.burst import Burst, Octets
+from dmmp.forwarding.burst import Burst, Octets, Transmit
 from dmmp.forwarding.outgoing import Outgoing
 from dmmp.runtime.errorqueue import (
     PENDING,
@@ -34,6 +34,8 @@ from dmmp.runtime.sockets import (
     Address,
     Addresses,
     Collector,
+    Fail,
+    Take,
     count_error,
     count_failure,
     endpoint_of,
@@ -50,6 +52,10 @@ _UNBATCHABLE = (errno.EMSGSIZE, errno.EIO, errno.EINVAL)
 
 OFFLOAD_AGAIN = 60.0
 """Seconds after which segmentation offload is tried again where it was refused."""
+
+DEAF_FROM = 16
+"""Datagrams in one send from which on the socket is not watched meanwhile: the kernel asks who
+watches for each packet that leaves (0.1 µs), and to stop and begin again costs 1 µs."""
 
 Ancillary = list[tuple[int, int, bytes]]
 _log = logging.getLogger(__name__)
@@ -81,46 +87,37 @@ class BatchedSocket:
         self._sending = Sending(
             self._write, self._addresses.address, self.counters, outgoing, clock
         )
-        self.send, self.lost = self._sending.send, self._sending.lost
-        self.queues = self._sending.queues
-        self._waiter: asyncio.Future[list[Burst]] | None = None
+        self.lost, self.queues = self._sending.lost, self._sending.queues
+        self._take: Take | None = None
+        self._fail: Fail | None = None
+        self._is_deaf = False
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        # One watch for everything: each is called for every single packet that leaves (two
-        # more cost 50 µs a burst with eight children behind a link that cuts it up).
+        # One watch for everything, because the kernel looks at each when a packet leaves.
         self._watch = watch(opened, select.EPOLLIN)
-        self._loop.add_reader(self._watch.fileno(), self._ready)
         self._errors = ErrorQueue(
             opened, self._addresses.endpoint, self.counters, clock, watched=False
         )
         self._fragments = Fragments(opened)
 
-    async def receive(self) -> list[Burst]:
-        """Wait for datagrams and take those that are there, in order; [] once it is closed."""
-        while not self._closed:
-            self._waiter = self._loop.create_future()
-            try:
-                if bursts := await self._waiter:
-                    return bursts
-            finally:
-                self._waiter = None
-        return []
+    def start(self, take: Take, fail: Fail) -> None:
+        """Have `take` called with what comes, straight from the event loop: a task costs a turn."""
+        self._take, self._fail = take, fail
+        self._loop.add_reader(self._watch.fileno(), self._ready)
 
     def _ready(self) -> None:
         if self._awaits_room:
             self._look_for_room()
-        # Nobody waits only while the last bursts are worked on; the loop will call again.
-        if self._waiter is None or self._waiter.done():
-            self._errors.drain()
+        if self._take is None or self._fail is None:
             return
         try:
             if bursts := self._drain():
-                self._waiter.set_result(bursts)
+                self._take(bursts)
             else:
                 self._errors.drain()
         except Exception as failure:
-            # Whoever waits must learn of it; the event loop would only print it.
-            self._waiter.set_exception(failure)
+            # Whoever runs the node must learn of it; the event loop would only print it.
+            self._fail(failure)
 
     def _drain(self) -> list[Burst]:
         receive, collector = self._socket.recvmsg_into, self._collector
@@ -152,6 +149,19 @@ class BatchedSocket:
     def on_too_large(self, report: ReportSize) -> None:
         """Have `report` called with endpoints, and the size that is said to reach them."""
         self._errors.report_size = report
+
+    def send(self, transmits: Sequence[Transmit]) -> None:
+        """Send in order without waiting; what finds no room for long is dropped and counted."""
+        if not transmits or not _is_large(transmits[0], len(transmits)):
+            self._sending.send(transmits)
+            return
+        self._watch.unregister(self._socket)
+        self._is_deaf = True
+        try:
+            self._sending.send(transmits)
+        finally:
+            self._is_deaf = False
+            self._watch.register(self._socket, self._events())
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
         """Send one control message; a large one may travel in fragments."""
@@ -238,16 +248,23 @@ class BatchedSocket:
     def _await_room(self) -> None:
         if not self._awaits_room and not self._closed:
             self._awaits_room = True
-            self._watch.modify(self._socket.fileno(), select.EPOLLIN | select.EPOLLOUT)
+            self._watch_on()
 
     def _look_for_room(self) -> None:
         if any(events & select.EPOLLOUT for _, events in self._watch.poll(0)):
             self._awaits_room = False
-            self._watch.modify(self._socket.fileno(), select.EPOLLIN)
+            self._watch_on()
             self._sending.flush()
 
+    def _watch_on(self) -> None:
+        if not self._is_deaf:
+            self._watch.modify(self._socket, self._events())
+
+    def _events(self) -> int:
+        return select.EPOLLIN | select.EPOLLOUT if self._awaits_room else select.EPOLLIN
+
     def close(self) -> None:
-        """Close it; a waiting `receive` returns."""
+        """Close it; nothing is taken any more."""
         if self._closed:
             return
         self._closed = True
@@ -256,5 +273,7 @@ class BatchedSocket:
         self._loop.remove_reader(self._watch.fileno())
         self._watch.close()
         self._socket.close()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result([])
+
+
+def _is_large(first: Transmit, transmits: int) -> bool:
+    return len(first.data) * transmits >= DEAF_FROM * first.stride

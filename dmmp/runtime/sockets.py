@@ -12,7 +12,7 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Protocol, cast
 
@@ -23,6 +23,7 @@ from asyncio_dgram.aio import Protocol as StreamProtocol
 from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Octets, Transmit
 from dmmp.forwarding.outgoing import Outgoing, Queued
+from dmmp.runtime.binding import bind
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -32,31 +33,24 @@ from dmmp.runtime.errorqueue import (
 )
 from dmmp.runtime.fragments import Fragments
 from dmmp.runtime.sending import Sending
-from dmmp.types import DEFAULT_PORT, Endpoint
+from dmmp.types import Endpoint
 
 RECEIVE_BUDGET = 64
-"""Datagrams taken in one `receive`: then timers, control and the TUN have their turn."""
+"""Datagrams taken at a time: then timers, control and the TUN have their turn."""
 
 QUEUE_LIMIT = 256
-"""Datagrams that may wait between the event loop and `receive`; more are dropped and counted."""
-
-SEND_BUFFER_BYTES = 4 << 20
-"""The default of some 200 KiB is full after a burst to a few children."""
-
-RECEIVE_BUFFER_BYTES = 16 << 20
-"""Two seconds of 80 Mbit/s, for machines so busy that we do not run for so long: with 4 MiB, 17
-nodes on two overloaded cores lost a tenth of a stream, with this nothing (measured)."""
+"""Datagrams that may wait between the event loop and their reader; more are dropped and counted."""
 
 ENDPOINT_CACHE_LIMIT = 4096
 MAXIMUM_DATAGRAM_BYTES = 65535
 _log = logging.getLogger(__name__)
 _DRAIN_BYTES = 4 * 65536
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 
 Address = tuple[Any, ...]
+Take = Callable[[list[Burst]], None]
+Fail = Callable[[BaseException], None]
 
 
 class DatagramSocket(Protocol):
@@ -65,8 +59,8 @@ class DatagramSocket(Protocol):
     local: Endpoint
     counters: dict[str, int]
 
-    async def receive(self) -> list[Burst]:
-        """Wait for datagrams and take those that are there, in order; [] once it is closed."""
+    def start(self, take: Take, fail: Fail) -> None:
+        """Have `take` called with datagrams as they come, in order; `fail` with what it raises."""
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
@@ -83,7 +77,7 @@ class DatagramSocket(Protocol):
     def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
         """Send a probe whole or not at all; False if this host's own interface cannot."""
 
-    def send(self, transmits: Iterable[Transmit]) -> None:
+    def send(self, transmits: Sequence[Transmit]) -> None:
         """Send in order without waiting; what finds no room for long is dropped and counted."""
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
@@ -96,7 +90,7 @@ class DatagramSocket(Protocol):
         """Tell of receivers that something waits for, or was dropped for."""
 
     def close(self) -> None:
-        """Close it; a waiting `receive` returns."""
+        """Close it; nothing is taken any more."""
 
 
 class Addresses:
@@ -204,66 +198,6 @@ class Collector:
             self._runs.append((self._start, self._end, self._stride, self._sender))
 
 
-def bind(listen: Endpoint | None) -> socket.socket:
-    """Open and bind a UDP socket, or raise `UsageError` with the cure.
-
-    None is "the usual port if it is free, else any". The IPv6 wildcard takes IPv4 too, and is the
-    IPv4 one where the kernel has no IPv6.
-    """
-    if listen is not None:
-        return _bound(listen)
-    wildcard = ip_address("::")
-    try:
-        return _bound(Endpoint(wildcard, DEFAULT_PORT))
-    except UsageError:
-        return _bound(Endpoint(wildcard, 0))
-
-
-def _bound(listen: Endpoint) -> socket.socket:
-    version6 = listen.address.version == 6
-    try:
-        made = socket.socket(socket.AF_INET6 if version6 else socket.AF_INET, socket.SOCK_DGRAM)
-    except OSError as error:
-        if version6 and listen.address.is_unspecified:
-            return _bound(Endpoint(ip_address("0.0.0.0"), listen.port))
-        raise UsageError(f"--listen {listen}: {error.strerror}; use an IPv4 address") from None
-    try:
-        made.setblocking(False)
-        if version6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        _enlarge(made)
-        made.bind((str(listen.address), listen.port))
-    except OSError as error:
-        made.close()
-        raise UsageError(_why_not(listen, error)) from None
-    return made
-
-
-def _why_not(listen: Endpoint, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"--listen {listen}: port {listen.port} is taken; choose another with --listen, "
-            f"or find its owner with: ss -lunp sport = :{listen.port}"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"--listen {listen}: not an address of this machine; see: ip address"
-    if error.errno == errno.EACCES:
-        return f"--listen {listen}: ports below 1024 need root; choose a higher one"
-    return f"--listen {listen}: {error.strerror}"
-
-
-def _enlarge(opened: socket.socket) -> None:
-    for forced, plain, size in (
-        (_SO_RCVBUFFORCE, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES),
-        (_SO_SNDBUFFORCE, socket.SO_SNDBUF, SEND_BUFFER_BYTES),
-    ):
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, forced, size)
-        except OSError:
-            # Without CAP_NET_ADMIN the kernel gives up to net.core.rmem_max; `doctor` tells.
-            opened.setsockopt(socket.SOL_SOCKET, plain, size)
-
-
 def new_counters() -> dict[str, int]:
     """Make the counters of a socket; those of what was not sent are named by the reason."""
     names = ("queue_full", "unreachable", "too_big", "send_failed")
@@ -328,6 +262,7 @@ class PortableSocket:
         self._fragments = Fragments(opened)
         self._errors: ErrorQueue | None = None
         self._closed = False
+        self._reader: asyncio.Future[None] | None = None
         outgoing = outgoing or Outgoing()
         self._sending = Sending(self._write, self._addresses.address, self.counters, outgoing)
         self.send, self.lost = self._sending.send, self._sending.lost
@@ -359,19 +294,27 @@ class PortableSocket:
             self._errors = ErrorQueue(self._socket, self._addresses.endpoint, self.counters)
         self._stream = DatagramServer(transport, self._received, errors, drained)
 
-    async def receive(self) -> list[Burst]:
-        """Wait for datagrams and take those that are there, in order; [] once it is closed."""
+    def start(self, take: Take, fail: Fail) -> None:
+        """Have `take` called with datagrams as they come, in order; `fail` with what it raises."""
+
+        def ended(reader: asyncio.Future[None]) -> None:
+            if not reader.cancelled() and (failure := reader.exception()) is not None:
+                fail(failure)
+
+        self._reader = asyncio.ensure_future(self._read(take))
+        self._reader.add_done_callback(ended)
+
+    async def _read(self, take: Take) -> None:
         while not self._closed:
             try:
                 data, address = await self._stream.recv()
             except asyncio_dgram.TransportClosed:
-                break
+                return
             except OSError as error:
                 # An ICMP error about some peer, told at the next call: no reason to stop hearing.
                 count_error(self.counters, error)
                 continue
-            return self._drain(data, cast(Address, address))
-        return []
+            take(self._drain(data, cast(Address, address)))
 
     def _drain(self, data: bytes, address: Address) -> list[Burst]:
         if self._received.empty():
@@ -464,12 +407,14 @@ class PortableSocket:
         return True
 
     def close(self) -> None:
-        """Close it; a waiting `receive` returns."""
+        """Close it; nothing is taken any more."""
         if not self._closed:
             self._closed = True
             self._sending.close()
             if self._errors is not None:
                 self._errors.close()
+            if self._reader is not None:
+                self._reader.cancel()
             self._transport.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -107,10 +107,11 @@ class ScriptedSocket:
         self.probes: list[tuple[bytes, Endpoint]] = []
         self.largest = 1472
         """What its interface can send."""
-        self.incoming: asyncio.Queue[list[Burst]] = asyncio.Queue()
 
-    async def receive(self) -> list[Burst]:
-        return await self.incoming.get()
+    def start(
+        self, take: Callable[[list[Burst]], None], fail: Callable[[BaseException], None]
+    ) -> None:
+        self.take, self.fail = take, fail
 
     def overflowed(self) -> int:
         return 0
@@ -128,7 +129,7 @@ class ScriptedSocket:
         self.probes.append((datagram, to))
         return len(datagram) <= self.largest
 
-    def send(self, transmits: Iterable[Transmit]) -> None:
+    def send(self, transmits: Sequence[Transmit]) -> None:
         self.sent += transmits
 
     def send_control(self, datagram: bytes, to: Endpoint) -> None:
@@ -141,7 +142,7 @@ class ScriptedSocket:
         return {}
 
     def close(self) -> None:
-        self.incoming.put_nowait([])
+        pass
 
 
 class Bench:

@@ -15,9 +15,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from dmmp.runtime.binding import bind
 from dmmp.runtime.errorqueue import QUIET, ErrorQueue
 from dmmp.runtime.fragments import LIMITS_LIMIT, WHOLE_BYTES, Fragments
-from dmmp.runtime.sockets import bind, endpoint_of, new_counters
+from dmmp.runtime.sockets import endpoint_of, new_counters
 from dmmp.types import Endpoint
 from tests.runtime.loopback import ANY_PORT
 from tests.runtime.test_sockets import DATAPATHS
@@ -31,11 +32,12 @@ from ipaddress import ip_address
 from dmmp.forwarding.burst import Transmit
 from dmmp.runtime.sockets import open_socket
 from dmmp.types import Endpoint
+from tests.runtime.inbox import receive
 
 async def arrives(other, count):
     got = []
     while sum(len(burst.data) for burst in got) < count:
-        got += await asyncio.wait_for(other.receive(), 5)
+        got += await receive(other, 5)
     return [bytes(burst.data) for burst in got]
 
 async def main(datapath, bound, heard):
@@ -139,6 +141,7 @@ async def main():
     one = await open_socket(Endpoint(ip_address("0.0.0.0"), 0))
     told = []
     one.on_too_large(lambda endpoint, fits: told.append((str(endpoint), fits)))
+    one.start(print, print)
     to = Endpoint(ip_address("10.2.0.2"), 9)
     deadline = time.monotonic() + 5
     while not told:

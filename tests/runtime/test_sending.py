@@ -30,6 +30,7 @@ from dmmp.runtime.sockets import (
     open_socket,
 )
 from dmmp.types import Endpoint
+from tests.runtime.inbox import receive
 from tests.runtime.loopback import ANY_PORT, LOOPBACK, until
 from tests.runtime.test_sockets import DATAPATHS, segments, take
 
@@ -278,7 +279,7 @@ def test_timers_and_control_have_their_turn_in_a_flood_of_data(datapath: str) ->
 
             loop.call_later(0.0, tick)
             while taken < sent:
-                bursts = await opened.receive()
+                bursts = await receive(opened)
                 assert sum(len(each.data) for each in bursts) <= 5 * MAXIMUM_DATAGRAM_BYTES
                 taken += len(segments(bursts))
             steps = [after - before for before, after in itertools.pairwise(taken_when_woken)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Transmit
+from dmmp.runtime.binding import RECEIVE_BUFFER_BYTES, bind
 from dmmp.runtime.errorqueue import (
     ENDPOINTS_A_DRAIN,
     ERRORS_A_DRAIN,
@@ -24,18 +25,17 @@ from dmmp.runtime.errorqueue import (
 from dmmp.runtime.linux import BatchedSocket
 from dmmp.runtime.sockets import (
     ENDPOINT_CACHE_LIMIT,
-    RECEIVE_BUFFER_BYTES,
     Addresses,
     Collector,
     DatagramSocket,
     PortableSocket,
-    bind,
     count_failure,
     endpoint_of,
     new_counters,
     open_socket,
 )
 from dmmp.types import Endpoint
+from tests.runtime.inbox import listen, receive
 from tests.runtime.loopback import ANY_PORT, LOOPBACK
 
 DATAPATHS = pytest.mark.parametrize("datapath", ["portable", "batched"])
@@ -66,7 +66,6 @@ def on_two(
         finally:
             one.close()
             other.close()
-        assert await one.receive() == [] and await other.receive() == []
 
     asyncio.run(main())
 
@@ -80,7 +79,7 @@ async def attach(opened: socket.socket, datapath: str) -> DatagramSocket:
 async def take(opened: DatagramSocket, count: int) -> list[tuple[bytes, Endpoint]]:
     found: list[tuple[bytes, Endpoint]] = []
     while len(found) < count:
-        found += segments(await asyncio.wait_for(opened.receive(), 10))
+        found += segments(await receive(opened, 10))
     return found
 
 
@@ -173,6 +172,7 @@ def test_who_is_not_there_is_told_and_costs_the_others_nothing(
             nowhere = Endpoint(heard.address, dead.getsockname()[1])
         told: list[Endpoint] = []
         one.on_unreachable(told.append)
+        listen(one)
         for number in range(100):
             one.send([Transmit(b"xy", 1, nowhere), Transmit(bytes([number] * 6), 3, other.local)])
         arrived = await take(other, 200)
@@ -276,16 +276,39 @@ def test_an_ipv6_socket_speaks_ipv4_too(datapath: str) -> None:
 
 
 @DATAPATHS
-def test_closing_wakes_whoever_waits(datapath: str) -> None:
+def test_a_closed_socket_takes_nothing_any_more(datapath: str) -> None:
     async def main() -> None:
+        taken: list[Burst] = []
+        failures: list[BaseException] = []
         opened = await open_socket(ANY_PORT, datapath)
-        waiting = asyncio.ensure_future(opened.receive())
-        await asyncio.sleep(0)
+        opened.start(taken.extend, failures.append)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"late", (str(LOOPBACK), opened.local.port))
         opened.close()
         opened.close()
-        assert await asyncio.wait_for(waiting, 5) == []
+        await asyncio.sleep(0.05)
+        assert (taken, failures) == ([], [])
 
     asyncio.run(main())
+
+
+@DATAPATHS
+def test_who_runs_the_node_learns_what_its_reader_raises(datapath: str) -> None:
+    def take(bursts: list[Burst]) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> BaseException:
+        opened = await open_socket(ANY_PORT, datapath)
+        failed = asyncio.get_running_loop().create_future()
+        opened.start(take, failed.set_result)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"data", (str(LOOPBACK), opened.local.port))
+        try:
+            return await asyncio.wait_for(failed, 10)
+        finally:
+            opened.close()
+
+    assert isinstance(asyncio.run(main()), ZeroDivisionError)
 
 
 @DATAPATHS
