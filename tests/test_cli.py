@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from dmmp import __version__
-from dmmp.cli import tools
+from dmmp.cli import main, tools
 from dmmp.cli.nodes import member
 from dmmp.cli.options import (
     OUT_DEGREE_LIMIT,
@@ -27,7 +27,10 @@ from dmmp.cli.options import (
 )
 from dmmp.errors import UsageError
 from dmmp.messages import ProbeRequest, encode
+from dmmp.runtime import node
 from dmmp.runtime.control import DIRECTORY_VARIABLE
+from dmmp.runtime.node import NodeOptions
+from dmmp.runtime.observe import EventLines
 
 SECONDS = 30
 
@@ -145,14 +148,41 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_clear_line_with_the_cure(
-    mistake: str, environment: dict[str, str]
+    mistake: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv(DIRECTORY_VARIABLE, str(tmp_path))
     arguments, named = MISTAKES[mistake]
-    done = run(environment, *arguments)
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    assert done.stderr.startswith("dmmp: ") and done.stderr.count("\n") == 1, done.stderr
-    assert named in done.stderr and "Traceback" not in done.stderr
+    assert main(arguments) == 2
+    said, complained = capsys.readouterr()
+    assert said == ""
+    assert complained.startswith("dmmp: ") and complained.count("\n") == 1, complained
+    assert named in complained and "Traceback" not in complained
+
+
+def test_a_mistake_ends_the_process_with_its_code(environment: dict[str, str]) -> None:
+    done = run(environment, *HOST, "--rate-limit", "fast")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_what_a_user_wants_of_a_node_reaches_it(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[NodeOptions] = []
+
+    async def run_host(options: NodeOptions, lines: EventLines) -> int:
+        seen.append(options)
+        return 0
+
+    monkeypatch.setattr(node, "run_host", run_host)
+    flags = ("--pace", "--rate-limit", "20M", "--ordered", "0.2", "--randomized", "0.02")
+    assert main((*HOST, *flags) if wanted else HOST) == 0
+    (options,) = seen
+    told = (options.paces, options.rate_limit, options.ordered, options.randomized)
+    assert told == ((True, 20e6, 0.2, 0.02) if wanted else (False, None, None, 0.0))
 
 
 def test_a_taken_port_is_one_clear_line(environment: dict[str, str]) -> None:

@@ -42,7 +42,7 @@ from dmmp.runtime.sockets import (
     kernel_drops,
     new_counters,
 )
-from dmmp.types import Endpoint, Instant
+from dmmp.types import Instant
 
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY_BYTES = socket.CMSG_SPACE(struct.calcsize("i"))
@@ -84,10 +84,13 @@ class BatchedSocket:
         self._awaits_room = False
         outgoing = outgoing or Outgoing()
         self._clock = clock
-        self._sending = Sending(
-            self._write, self._addresses.address, self.counters, outgoing, clock
+        self._fragments = Fragments(opened)
+        self._sending = sending = Sending(
+            self._write, self._addresses.address, self._fragments, self.counters, outgoing, clock
         )
-        self.lost, self.queues = self._sending.lost, self._sending.queues
+        self.send_control = sending.send_control
+        self.send_probe, self.set_path_mtu = sending.send_probe, sending.set_path_mtu
+        self.lost, self.queues = sending.lost, sending.queues
         self._take: Take | None = None
         self._fail: Fail | None = None
         self._is_deaf = False
@@ -98,7 +101,6 @@ class BatchedSocket:
         self._errors = ErrorQueue(
             opened, self._addresses.endpoint, self.counters, clock, watched=False
         )
-        self._fragments = Fragments(opened)
 
     def start(self, take: Take, fail: Fail) -> None:
         """Have `take` called with what comes, straight from the event loop: a task costs a turn."""
@@ -162,19 +164,6 @@ class BatchedSocket:
         finally:
             self._is_deaf = False
             self._watch.register(self._socket, self._events())
-
-    def send_control(self, datagram: bytes, to: Endpoint) -> None:
-        """Send one control message; a large one may travel in fragments."""
-        self._sending.send_control(datagram, to)
-
-    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
-        """Send a probe whole or not at all; False if this host's own interface cannot."""
-        address = self._addresses.address(to)
-        return address is None or self._fragments.probe(datagram, address)
-
-    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
-        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
-        self._fragments.limit(self._addresses.address(to), datagram_bytes)
 
     def _write(self, data: Octets, stride: int, address: Address) -> int:
         """Send a burst; return how many bytes of it found no room."""

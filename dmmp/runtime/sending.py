@@ -13,6 +13,7 @@ from typing import Any
 
 from dmmp.forwarding.burst import Octets, Transmit
 from dmmp.forwarding.outgoing import Outgoing, Queued
+from dmmp.runtime.fragments import Fragments
 from dmmp.types import Endpoint, Instant
 
 Write = Callable[[Octets, int, tuple[Any, ...]], int]
@@ -31,12 +32,14 @@ class Sending:
         self,
         write: Write,
         find: Find,
+        fragments: Fragments,
         counters: dict[str, int],
         outgoing: Outgoing,
         clock: Callable[[], Instant] = time.monotonic,
     ) -> None:
         """`find` gives the kernel address of an endpoint; dropped packets count as `queue_full`."""
         self._write = write
+        self._fragments = fragments
         self._find = find
         self._counters = counters
         self._outgoing = outgoing
@@ -78,6 +81,15 @@ class Sending:
         if self._write(datagram, len(datagram), address):
             self._outgoing.put(datagram, len(datagram), to, now, blocked=True)
             self.flush()
+
+    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
+        """Send a probe whole or not at all; False if this host's own interface cannot."""
+        address = self._find(to)
+        return address is None or self._fragments.probe(datagram, address)
+
+    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
+        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
+        self._fragments.limit(self._find(to), datagram_bytes)
 
     def lost(self, to: Endpoint) -> None:
         """Note that a receiver lacks packets that were sent to it."""

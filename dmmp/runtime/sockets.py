@@ -264,9 +264,12 @@ class PortableSocket:
         self._closed = False
         self._reader: asyncio.Future[None] | None = None
         outgoing = outgoing or Outgoing()
-        self._sending = Sending(self._write, self._addresses.address, self.counters, outgoing)
-        self.send, self.lost = self._sending.send, self._sending.lost
-        self.queues = self._sending.queues
+        self._sending = sending = Sending(
+            self._write, self._addresses.address, self._fragments, self.counters, outgoing
+        )
+        self.send, self.send_control = sending.send, sending.send_control
+        self.send_probe, self.set_path_mtu = sending.send_probe, sending.set_path_mtu
+        self.lost, self.queues = sending.lost, sending.queues
 
     @classmethod
     async def attach(
@@ -360,19 +363,6 @@ class PortableSocket:
         """Have `report` called with endpoints, and the size that is said to reach them."""
         if self._errors is not None:
             self._errors.report_size = report
-
-    def send_control(self, datagram: bytes, to: Endpoint) -> None:
-        """Send one control message; a large one may travel in fragments."""
-        self._sending.send_control(datagram, to)
-
-    def send_probe(self, datagram: bytes, to: Endpoint) -> bool:
-        """Send a probe whole or not at all; False if this host's own interface cannot."""
-        address = self._addresses.address(to)
-        return address is None or self._fragments.probe(datagram, address)
-
-    def set_path_mtu(self, to: Endpoint, datagram_bytes: int) -> None:
-        """Send larger datagrams there in fragments, others whole; 0: nothing is known."""
-        self._fragments.limit(self._addresses.address(to), datagram_bytes)
 
     def _write(self, data: Octets, stride: int, address: Address) -> int:
         """Send a burst one by one; return how many bytes of it found no room."""
