@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
@@ -222,10 +223,9 @@ def test_a_flood_of_errors_is_told_in_bounded_portions() -> None:
         for _ in range(2):
             for number in range(TOLD_LIMIT + 50):
                 for port in range(20):
-                    try:
+                    # An error that is pending fails the next send, whomever it goes to.
+                    with suppress(ConnectionRefusedError):
                         opened.sendto(b"x", (f"127.0.{1 + number // 200}.{number % 200}", 1 + port))
-                    except ConnectionRefusedError:
-                        opened.sendto(b"x", (str(LOOPBACK), 1))
                 before = len(told), counters["network_errors"]
                 queue.drain()
                 assert len(told) - before[0] <= ENDPOINTS_A_DRAIN
