@@ -27,17 +27,20 @@ from tests.bench.options import Bench, Options
 from tests.bench.tables import show, show_goals
 
 BENCHES: Final = {
-    "relay": ("tests.bench.relays", "relays side by side, datagrams per CPU second"),
-    "latency": ("tests.bench.latency", "what a relay adds from program to program"),
-    "tun": ("tests.bench.edge", "what the TUN costs in both directions"),
+    "relay": ("tests.bench.relays:measure", "relays side by side, datagrams per CPU second"),
+    "latency": ("tests.bench.latency:measure", "what a relay adds from program to program"),
+    "tun": ("tests.bench.edge:measure", "what the TUN costs in both directions"),
     "session": (
-        "tests.bench.session",
+        "tests.bench.session:measure",
         "1 source, 8 receivers through TUNs: how fast",
     ),
-    "standing": ("tests.bench.standing", "memory of a node, and its processor when idle"),
-    "soak": ("tests.bench.soak", "minutes at 70 % of that rate; only if named"),
+    "joins": ("tests.bench.load:joins", "what a rendezvous point and a super node handle"),
+    "control": ("tests.bench.load:messages", "what control messages cost"),
+    "slow-child": ("tests.bench.load:slow_child", "what siblings of a slow child notice"),
+    "standing": ("tests.bench.standing:measure", "memory of a node, and its processor when idle"),
+    "soak": ("tests.bench.soak:measure", "minutes at 70 % of that rate; only if named"),
 }
-"""By name: the module whose `measure` runs it, and what it is. One line adds a bench."""
+"""By name: the function that runs it, and what it is. One line adds a bench."""
 
 FILE_COLUMNS: Final = 140
 ON_REQUEST: Final = ("soak",)
@@ -46,8 +49,9 @@ ON_REQUEST: Final = ("soak",)
 
 def find(name: str) -> Bench:
     """Import a bench."""
-    measure: Bench = import_module(BENCHES[name][0]).measure
-    return measure
+    module, _, function = BENCHES[name][0].partition(":")
+    found: Bench = getattr(import_module(module), function)
+    return found
 
 
 def wide_console() -> Console:
