@@ -36,7 +36,7 @@ if [ ${#missing[@]} -gt 0 ]; then
                 continue
             fi
             say "installing $package"
-            # No daemon is started by its mere installation: policy-rc.d says no for the moment.
+            # No daemon is started by its mere installation: in this runlevel invoke-rc.d refuses.
             "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
                 apt-get install -y -qq --no-install-recommends "$package" >/dev/null </dev/null ||
                 say "$package cannot be installed"

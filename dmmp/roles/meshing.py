@@ -77,6 +77,10 @@ class MeshingRole(ExchangingRole):
         if request is not None and message.status == Status.SUCCESS:
             self.heard(message.sender, sender, request, now)
             yield from self.choose_mesh_links(now)
+            self.on_met(located(message.sender, sender), now)
+
+    def on_met(self, record: HostRecord, now: Instant) -> None:
+        """Another super node has come: a hook."""
 
     def heard(
         self,

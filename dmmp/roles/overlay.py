@@ -75,10 +75,7 @@ class OverlayRole(Role, ABC):
 
     def matched(self, message: Message, sender: Endpoint) -> Request | None:
         """Take the open request that the message answers (Decision 6)."""
-        request = self.standing.requests.match(message, sender)
-        if request is not None and not request.any_sender:
-            self.alarms.stop(Alarm.RETRY, message.sequence)
-        return request
+        return self.standing.requests.match(message, sender)
 
     def on_retry(self, key: Hashable, now: Instant) -> Actions:
         """Send a request again, or tell whoever asked that nobody answers (Decision 9)."""

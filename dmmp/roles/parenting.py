@@ -191,8 +191,10 @@ class ParentRole(RegisteredRole):
         moved = held is not None and held.endpoint != sender
         former = children.inherits(host, mesh, now)
         if former is not None and former.record.host != host:
-            # At this moment, so that this host never has one child more than it can feed.
+            # At this moment, so that this host never has one child more than it can feed: nor is
+            # the former promised another place, as it is if it asked for one meanwhile.
             children.remove(former.record.host)
+            children.release(former.record.host)
             self.standing.requests.close_all_to(former.endpoint, ProbeRequest)
             yield Report(ChildLost(former.record.host, "its place went to its heir"))
             # One that leaves knows it; any other asks the heir first.

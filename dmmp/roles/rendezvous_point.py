@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from hashlib import sha256
 from random import Random
 from typing import ClassVar, TypeVar
@@ -94,7 +95,7 @@ class RendezvousPoint(Role):
             raise ParameterError(f"the RP's index must be below {1 << INDEX_BITS}")
         self.parameters = parameters
         self.index = index
-        self.requests = Requests(parameters, rng)
+        self.requests = Requests(parameters, rng, partial(self.alarms.stop, RpAlarm.RETRY))
         self.state = Serving()
         self.sessions = {session_id(name): self._new_session(name) for name in sessions}
 
@@ -150,9 +151,8 @@ class RendezvousPoint(Role):
             return
         host, is_new = session.identify(message.instance, message.source)
         yield from self._note_identity(session, message, host, sender, now)
-        known = session.hosts.get(host)
+        known, expires = session.hosts.get(host), now + self.parameters.hold_rp
         record = replace(message.host, host=host, endpoint=sender)
-        expires = now + self.parameters.hold_rp
         told = known.told if known is not None else now
         session.hosts[host] = Registration(record, sender, message.instance, expires, told)
         session.by_instance[message.instance] = host
@@ -386,7 +386,7 @@ class RendezvousPoint(Role):
         self, session: Session, record: HostRecord, state: HostState, now: Instant
     ) -> Actions:
         source = session.hosts.get(session.source)
-        offers = record.flags & (HostFlag.OFFERS | HostFlag.SUPER_NODE)
+        offers = record.flags & _TOLD_AGAIN
         if source is None or (
             is_leaf(record, self.parameters.leaf_below) and not offers and state is HostState.ACTIVE
         ):
@@ -492,8 +492,8 @@ class RendezvousPoint(Role):
 
 
 def _news(before: HostRecord, after: HostRecord) -> bool:
-    offers = HostFlag.OFFERS | HostFlag.SUPER_NODE
-    return before.endpoint != after.endpoint or bool(after.flags & offers & ~before.flags)
+    comes = after.flags & _TOLD_AGAIN & ~before.flags
+    return before.endpoint != after.endpoint or bool(comes)
 
 
 def _answer(cls: type[M], request: Message, **fields: FieldValue) -> M:

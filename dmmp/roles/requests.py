@@ -6,6 +6,7 @@ told. An answer that matches no open request means nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -43,10 +44,20 @@ class Request:
 
 
 class Requests:
-    """The table of open requests, by sequence number; bounded by `maximum_outstanding`."""
+    """The table of open requests, by sequence number; bounded by `maximum_outstanding`.
 
-    def __init__(self, parameters: Parameters, rng: Random) -> None:
+    `on_closed` is called with the number of each that is answered, forgotten or given up, so that
+    its alarm does not stay behind.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        rng: Random,
+        on_closed: Callable[[int], None] = lambda number: None,
+    ) -> None:
         self._parameters = parameters
+        self._on_closed = on_closed
         self._open: dict[int, Request] = {}
         self._sequence = rng.randrange(_SEQUENCES)
         self.unmatched = 0
@@ -72,7 +83,7 @@ class Requests:
         number = message.sequence or self.number()
         numbered = message if message.sequence else replace(message, sequence=number)
         if len(self._open) >= self._parameters.maximum_outstanding:
-            del self._open[self._least_missed()]
+            self.close(self._least_missed())
         wait = wait or self._parameters.retry_first
         self._open[number] = Request(
             numbered, to, now, wait, tries - 1, any_sender, tries > 1, now + wait, backoff
@@ -95,7 +106,7 @@ class Requests:
         if request is None:
             self.unmatched += 1
         elif not request.any_sender:
-            del self._open[response.sequence]
+            self.close(response.sequence)
         return request
 
     def peek(self, response: Message, sender: Endpoint) -> Request | None:
@@ -125,11 +136,13 @@ class Requests:
 
     def close(self, sequence: int) -> None:
         """Forget a request, answered or not."""
-        self._open.pop(sequence, None)
+        if self._open.pop(sequence, None) is not None:
+            self._on_closed(sequence)
 
     def close_all(self) -> None:
         """Forget every request: this host has no questions any more."""
-        self._open.clear()
+        for sequence in list(self._open):
+            self.close(sequence)
 
     def close_all_to(self, endpoint: Endpoint, cls: type[Message] = Message) -> None:
         """Forget every request, or those of a class, to a host that is gone."""
@@ -138,7 +151,7 @@ class Requests:
             for number, held in self._open.items()
             if held.to == endpoint and isinstance(held.message, cls)
         ]:
-            del self._open[sequence]
+            self.close(sequence)
 
     def hasten(self, cls: type[Message], to: Endpoint) -> None:
         """Leave the open requests of a class to a host one more try at most."""
@@ -163,7 +176,7 @@ class Requests:
             request.due = now + request.wait
             return Send(request.message, request.to), request.due
         if request.tries_left == 0:
-            del self._open[sequence]
+            self.close(sequence)
             return request
         request.tries_left -= 1
         request.sent_again = True

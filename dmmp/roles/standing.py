@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -78,7 +79,7 @@ class Standing:
         self.parameters = parameters
         self.rng = rng
         self.alarms = Alarms()
-        self.requests = Requests(parameters, rng)
+        self.requests = Requests(parameters, rng, partial(self.alarms.stop, Alarm.RETRY))
         self.children = Children(parameters)
         self.kinship = Kinship(parameters)
         self.wanted: dict[IpAddress, Interest] = {}

@@ -62,6 +62,7 @@ from dmmp.roles.leaving import LEAVING
 from dmmp.roles.mesh import Peer
 from dmmp.roles.meshing import MeshingRole
 from dmmp.roles.role import Actions
+from dmmp.roles.seeking import MAXIMUM_ASKED
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     NOBODY,
@@ -267,6 +268,21 @@ class SuperNode(MeshingRole):
         pause = self.parameters.retry_bootstrap * 2 ** min(self.failures - 1, 4)
         pause = min(pause, self.parameters.retry_orphan_most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
+
+    def on_met(self, record: HostRecord, now: Instant) -> None:
+        """Without a place, do not wait as long as the refusals before this one came suggest."""
+        if mesh_share(record.out_degree) == 0:
+            return
+        state = self.state
+        if isinstance(state, Asking):
+            # It may have been asked as what it was before: now its places are the mesh's, too.
+            candidates = (*state.candidates, Candidate(record))[-MAXIMUM_ASKED:]
+            tried = state.tried - {record.endpoint}
+            self.state = replace(state, candidates=candidates, tried=tried)
+        elif isinstance(state, Waiting):
+            self.failures = 0
+            again = now + jittered(self.rng, self.parameters.retry_bootstrap)
+            self.alarms.set(Alarm.JOIN_AGAIN, again)
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
         """Seek a place in the mesh again."""

@@ -96,8 +96,9 @@ class Bounds:
             moving=1.2 * parameters.refresh_cluster + 2.0,
             settled=2.0,
             cluster=parameters.hold_mesh + parameters.refresh_mesh + 2 * probing,
-            # What the source of a mesh of a hundred, or a parent of 256, would send in earnest.
-            messages=250.0,
+            # What a parent of 256 would send in earnest, or the source of a mesh of sixty that was
+            # cut in two: of each of twenty that go and come it tells all the others twice.
+            messages=400.0,
             octets=25_000.0,
         )
 
@@ -332,19 +333,17 @@ class Checks:
         for node in self._nodes:
             if not node.alive:
                 continue
+            is_registry = node.forwarder is None
+            bound = self.bounds.registry if is_registry else self.bounds.relatives
             for view in node.all_views(now):
                 for relation, address in _mentions(view):
-                    if address in gone and self._is_over(gone[address], now_us):
+                    if address in gone and _is_over(gone[address], bound, now_us):
                         detail = f"still has {gone[address].name} among its {relation}"
                         self.fail("remains", now_us, node.name, detail)
                 settled = now_us - latest > self.bounds.registry * MICROSECONDS
-                if node.forwarder is None and settled and view.hosts != registered:
+                if is_registry and settled and view.hosts != registered:
                     detail = f"counts {view.hosts} hosts, there are {registered}"
                     self.fail("remains", now_us, node.name, detail)
-
-    def _is_over(self, node: Node, now_us: int) -> bool:
-        gone_us = node.gone_us
-        return gone_us is not None and now_us - gone_us > self.bounds.relatives * MICROSECONDS
 
 
 def table_bounds(parameters: Parameters) -> dict[str, int]:
@@ -366,6 +365,10 @@ def table_bounds(parameters: Parameters) -> dict[str, int]:
         "reservations": parameters.children,
         "super_nodes": parameters.super_nodes_most,
     }
+
+
+def _is_over(node: Node, bound: float, now_us: int) -> bool:
+    return node.gone_us is not None and now_us - node.gone_us > bound * MICROSECONDS
 
 
 def _is_on_cycle(node: Node) -> bool:

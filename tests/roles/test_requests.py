@@ -5,6 +5,7 @@ Decisions 6 and 9.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 from hypothesis import given
@@ -48,6 +49,19 @@ def test_the_numbers_start_at_random_and_grow() -> None:
     first, second = requests(1), requests(2)
     assert ask(first) != ask(second)
     assert (ask(first) - ask(first)) % (1 << 32) == (1 << 32) - 1
+
+
+def test_whoever_set_an_alarm_learns_that_it_is_over() -> None:
+    over: list[int] = []
+    table = Requests(replace(PARAMETERS, maximum_outstanding=4), Random(1), over.append)
+    numbers = [ask(table, tries=1) for _ in range(5)]
+    assert over == numbers[:1]
+    table.match(reply(numbers[1]), PARENT)
+    table.close(numbers[2])
+    table.close(numbers[2])
+    assert isinstance(table.again(numbers[3], PARAMETERS.retry_first), Request)
+    table.close_all()
+    assert over == numbers
 
 
 def test_the_numbers_go_round() -> None:

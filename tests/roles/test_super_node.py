@@ -26,6 +26,7 @@ from dmmp.messages import (
     StatusResponse,
 )
 from dmmp.messages.common import (
+    NOT_JOINED_DEPTH,
     HostFlag,
     HostState,
     LeaveReason,
@@ -34,6 +35,7 @@ from dmmp.messages.common import (
 )
 from dmmp.messages.local import Silence, Stop
 from dmmp.policies.capacity import mesh_share
+from dmmp.roles.states import Asking
 from dmmp.types import SELF, HostId, Instant
 from tests.roles.mesh_stage import lost, named, news, reports, said, sleep, status_of
 from tests.roles.stage import (
@@ -293,6 +295,59 @@ def test_a_child_that_becomes_a_super_node_is_served_until_it_has_its_place() ->
     view = subject.view(3.0)
     assert [child.host for child in view.children] == [20]
     assert [child.host for child in view.mesh_children] == [30]
+
+
+def test_whose_place_went_to_an_heir_has_no_promise_of_another() -> None:
+    subject = in_mesh(out_degree=2)
+
+    def ask(number: int, out_degree: int, now: Instant) -> Status:
+        applicant = named(number, out_degree, HostFlag.SUPER_NODE)
+        applicant = replace(applicant, depth=NOT_JOINED_DEPTH)
+        request = JoinRequest(
+            session=SESSION, source=HostId(number), sequence=int(now * 10), applicant=applicant
+        )
+        return status_of(subject.receive(request, at(number), now), JoinResponse)
+
+    def take(number: int, out_degree: int, now: Instant) -> Status:
+        sender = replace(named(number, out_degree, HostFlag.SUPER_NODE), depth=3)
+        refresh = refresh_from(number, int(now * 10), kind=RefreshKind.CHILD, sender=sender)
+        return status_of(subject.receive(refresh, at(number), now), RefreshResponse)
+
+    assert (ask(20, 0, 2.0), take(20, 0, 2.1)) == (Status.SUCCESS, Status.SUCCESS)
+    # It lost the answer, or looks for a better place, and asks once more.
+    assert ask(20, 0, 2.2) == Status.SUCCESS
+    assert (ask(21, 8, 2.3), take(21, 8, 2.4)) == (Status.SUCCESS, Status.SUCCESS)
+    assert take(20, 0, 2.5) == Status.FULL
+    assert [child.host for child in subject.view(2.5).mesh_children] == [21]
+
+
+def test_without_a_place_it_asks_a_super_node_that_comes_at_once() -> None:
+    for out_degree, waits in ((8, False), (1, True)):
+        subject, _ = chosen()
+        now = 1.0
+        while subject.view(now).state != "Waiting" or now < 20.0:
+            alarm = subject.next_alarm()
+            assert alarm is not None
+            now = alarm[0]
+            subject.wake(now)
+        comer = super_node(3)
+        comer = replace(comer, out_degree=out_degree)
+        setup = only(news(subject, comer, now, by=2, sender=2), SetupRequest)
+        subject.receive(answer(setup, SetupResponse, 3, sender=comer), at(3), now)
+        asked = sleep(subject, now + 1.2 * PARAMETERS.retry_bootstrap)
+        assert (sends(asked, JoinRequest) == []) is waits, (out_degree, asked)
+
+
+def test_a_super_node_that_comes_during_a_search_is_asked_in_it_even_if_it_was_before() -> None:
+    subject, actions = chosen(super_node(3))
+    role: Any = subject.role
+    assert isinstance(role.state, Asking)
+    role.state = replace(role.state, tried=role.state.tried | {at(3)})
+    (setup,) = (send for send in sends(actions, SetupRequest) if send.to == at(3))
+    subject.receive(answer(setup, SetupResponse, 3, sender=super_node(3)), at(3), 1.1)
+    refused = answer(only(actions, JoinRequest), JoinResponse, 2, status=Status.FULL)
+    (asked,) = sends(subject.receive(refused, SOURCE, 1.2), JoinRequest)
+    assert asked.to == at(3)
 
 
 def test_a_claim_of_many_passes_does_not_flood_the_tree() -> None:

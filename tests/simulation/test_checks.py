@@ -330,6 +330,22 @@ def test_remains() -> None:
     assert "among its children" in made.failures[0].detail
 
 
+def test_a_registry_may_show_the_dead_as_long_as_it_holds_them() -> None:
+    """Relatives forget sooner: they ask."""
+    made, source, member = pair()
+    made.checks.bounds = replace(made.checks.bounds, registry=8.0)
+    point = made.add("rp", "rendezvous-point", Scripted("rp"), source.views)
+    made.start(point)
+    gone = host_of(source).shown.children
+    host_of(source).shown = replace(host_of(source).shown, hosts=1, children=(), super_nodes=gone)
+    made.crash(member)
+    for now, expected in ((6.0, {"source"}), (9.0, {"source", "rp"})):
+        made.run_until(now)
+        made.checks.remains(made.now_us)
+        told = {failure.who for failure in made.failures if "super nodes" in failure.detail}
+        assert told == expected
+
+
 def test_remains_at_the_rendezvous_point() -> None:
     """An RP that counts the dead."""
     made, source, member = pair()
