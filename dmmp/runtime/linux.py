@@ -30,6 +30,7 @@ from dmmp.runtime.fragments import Fragments
 from dmmp.runtime.sending import Sending
 from dmmp.runtime.sockets import (
     ENDPOINT_CACHE_LIMIT,
+    MAXIMUM_DATAGRAM_BYTES,
     RECEIVE_BUDGET,
     Address,
     Addresses,
@@ -94,6 +95,10 @@ class BatchedSocket:
         self._take: Take | None = None
         self._fail: Fail | None = None
         self._is_deaf = False
+        # Whether nothing more lay there last time: then the first is passed on before more is
+        # asked for.
+        self._is_calm = True
+        self._room = memoryview(bytearray(MAXIMUM_DATAGRAM_BYTES))
         self._closed = False
         self._loop = asyncio.get_running_loop()
         # One watch for everything, because the kernel looks at each when a packet leaves.
@@ -113,32 +118,49 @@ class BatchedSocket:
         if self._take is None or self._fail is None:
             return
         try:
-            if bursts := self._drain():
+            most = 1
+            if self._is_calm and (bursts := self._first()):
                 self._take(bursts)
-            else:
+                if self._closed:
+                    return
+                most = 0
+            bursts, taken = self._drain()
+            self._is_calm = taken <= most
+            if bursts:
+                self._take(bursts)
+            elif most:
                 self._errors.drain()
         except Exception as failure:
             # Whoever runs the node must learn of it; the event loop would only print it.
             self._fail(failure)
 
-    def _drain(self) -> list[Burst]:
-        receive, collector = self._socket.recvmsg_into, self._collector
+    def _first(self) -> list[Burst]:
+        """Take what lies there first: at a low rate it is all, and to ask takes as long again."""
         try:
-            for _ in range(RECEIVE_BUDGET):
-                room = collector.room
-                if room is None:
-                    break
+            size, ancillary, _, address = self._socket.recvmsg_into((self._room,), _ANCILLARY_BYTES)
+        except OSError:
+            return []
+        stride = _STRIDE.unpack(ancillary[0][2])[0] if ancillary else size
+        return [Burst(bytes(self._room[:size]), stride, self._addresses.endpoint(address))]
+
+    def _drain(self) -> tuple[list[Burst], int]:
+        """Take what lies there, and tell how many times something did."""
+        receive, collector = self._socket.recvmsg_into, self._collector
+        taken = 0
+        try:
+            while taken < RECEIVE_BUDGET and (room := collector.room) is not None:
                 size, ancillary, _, address = receive((room,), _ANCILLARY_BYTES)
                 collector.add(
                     size, _STRIDE.unpack(ancillary[0][2])[0] if ancillary else size, address
                 )
+                taken += 1
         except BlockingIOError:
             pass
         except OSError as error:
             # An ICMP error about some peer: no reason to stop hearing the others.
             count_error(self.counters, error)
             self._errors.drain()
-        return collector.take()
+        return collector.take(), taken
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
@@ -170,13 +192,16 @@ class BatchedSocket:
         size = len(data)
         if size > stride and self._refusals and not self._may_batch(address):
             return self._write_singly(data, stride, address)
-        self._fragments.before(address, min(size, stride))
-        for left in reversed(range(SEND_TRIES)):
+        self._fragments.before(address, stride if size > stride else size)
+        left = SEND_TRIES
+        while left:
+            left -= 1
             try:
                 if size <= stride:
                     self._socket.sendto(data, address)
                 else:
-                    self._socket.sendmsg((data,), self._segmentation(stride), 0, address)
+                    ancillary = self._ancillary.get(stride) or self._segmentation(stride)
+                    self._socket.sendmsg((data,), ancillary, 0, address)
                 return 0
             except BlockingIOError:
                 self._await_room()
@@ -195,12 +220,10 @@ class BatchedSocket:
         return 0
 
     def _segmentation(self, stride: int) -> Ancillary:
-        found = self._ancillary.get(stride)
-        if found is None:
-            found = [(socket.SOL_UDP, _UDP_SEGMENT, struct.pack("H", stride))]
-            if len(self._ancillary) < RECEIVE_BUDGET:
-                self._ancillary[stride] = found
-        return found
+        made = [(socket.SOL_UDP, _UDP_SEGMENT, struct.pack("H", stride))]
+        if len(self._ancillary) < RECEIVE_BUDGET:
+            self._ancillary[stride] = made
+        return made
 
     def _write_singly(self, data: Octets, stride: int, address: Address) -> int:
         view = memoryview(data)
