@@ -21,7 +21,7 @@ FOUND = {
 }
 """Seeds that once failed, each for another reason."""
 
-MANY = range(1, 1 + int(os.environ.get("DMMP_SEEDS", "40")))
+MANY = range(1, 1 + int(os.environ.get("DMMP_SEEDS", "24")))
 """Seeds of each kind that are run on all cores; five hundred take half an hour."""
 
 
