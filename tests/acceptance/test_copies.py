@@ -24,7 +24,7 @@ from tests.acceptance.lab import (
 pytestmark = [pytest.mark.namespace, pytest.mark.slow]
 
 FLOW = "239.10.23.1:5004"
-SECONDS = 4
+SECONDS = 2
 ONE_COPY = 1.1
 """What one copy may cost, with the outer headers and all control: a tenth more than the stream."""
 
