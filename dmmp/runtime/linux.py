@@ -58,6 +58,9 @@ DEAF_FROM = 16
 """Datagrams in one send from which on the socket is not watched meanwhile: the kernel asks who
 watches for each packet that leaves (0.1 µs), and to stop and begin again costs 1 µs."""
 
+CALM_FOR = 8
+"""Wake-ups in which only the first datagram or burst is taken, after one in which it was alone."""
+
 Ancillary = list[tuple[int, int, bytes]]
 _log = logging.getLogger(__name__)
 
@@ -95,9 +98,8 @@ class BatchedSocket:
         self._take: Take | None = None
         self._fail: Fail | None = None
         self._is_deaf = False
-        # Whether nothing more lay there last time: then the first is passed on before more is
-        # asked for.
-        self._is_calm = True
+        # Wake-ups for which no more than one datagram or burst is expected.
+        self._calm = CALM_FOR
         self._room = memoryview(bytearray(MAXIMUM_DATAGRAM_BYTES))
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -108,7 +110,7 @@ class BatchedSocket:
         )
 
     def start(self, take: Take, fail: Fail) -> None:
-        """Have `take` called with what comes, straight from the event loop: a task costs a turn."""
+        """Have `take` called with what comes, from the event loop itself: a task costs a turn."""
         self._take, self._fail = take, fail
         self._loop.add_reader(self._watch.fileno(), self._ready)
 
@@ -118,27 +120,31 @@ class BatchedSocket:
         if self._take is None or self._fail is None:
             return
         try:
-            most = 1
-            if self._is_calm and (bursts := self._first()):
+            if self._calm and (bursts := self._first()):
+                self._calm -= 1
                 self._take(bursts)
-                if self._closed:
-                    return
-                most = 0
+                return
             bursts, taken = self._drain()
-            self._is_calm = taken <= most
+            self._calm = CALM_FOR if taken <= 1 else 0
             if bursts:
                 self._take(bursts)
-            elif most:
+            else:
                 self._errors.drain()
         except Exception as failure:
             # Whoever runs the node must learn of it; the event loop would only print it.
             self._fail(failure)
 
     def _first(self) -> list[Burst]:
-        """Take what lies there first: at a low rate it is all, and to ask takes as long again."""
+        """Take what lies there first: at a low rate it is all, and to ask takes as long again.
+
+        If there is more, the event loop says so.
+        """
         try:
             size, ancillary, _, address = self._socket.recvmsg_into((self._room,), _ANCILLARY_BYTES)
-        except OSError:
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            self._note_error(error)
             return []
         stride = _STRIDE.unpack(ancillary[0][2])[0] if ancillary else size
         return [Burst(bytes(self._room[:size]), stride, self._addresses.endpoint(address))]
@@ -157,10 +163,13 @@ class BatchedSocket:
         except BlockingIOError:
             pass
         except OSError as error:
-            # An ICMP error about some peer: no reason to stop hearing the others.
-            count_error(self.counters, error)
-            self._errors.drain()
+            self._note_error(error)
         return collector.take(), taken
+
+    def _note_error(self, error: OSError) -> None:
+        # An ICMP error about some peer: no reason to stop hearing the others.
+        count_error(self.counters, error)
+        self._errors.drain()
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
@@ -176,7 +185,7 @@ class BatchedSocket:
 
     def send(self, transmits: Sequence[Transmit]) -> None:
         """Send in order without waiting; what finds no room for long is dropped and counted."""
-        if not transmits or not _is_large(transmits[0], len(transmits)):
+        if self._closed or not transmits or not _is_large(transmits[0], len(transmits)):
             self._sending.send(transmits)
             return
         self._watch.unregister(self._socket)
