@@ -133,6 +133,7 @@ class ExchangingRole(LeavingRole):
         children = self.standing.children
         former = children.remove(part.child)
         assert former is not None
+        children.release(part.child)
         self.standing.requests.close_all_to(former.endpoint, ProbeRequest)
         children.reserve(part.applicant.host, False, now)
         named = {record.group for record in message.interest}

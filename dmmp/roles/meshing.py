@@ -77,9 +77,11 @@ class MeshingRole(ExchangingRole):
         if request is not None and message.status == Status.SUCCESS:
             self.heard(message.sender, sender, request, now)
             yield from self.choose_mesh_links(now)
-            self.on_met(located(message.sender, sender), now)
+            peer = self.mesh.peers.get(message.sender.host)
+            if peer is not None and peer.endpoint == sender:
+                self.on_met(peer, now)
 
-    def on_met(self, record: HostRecord, now: Instant) -> None:
+    def on_met(self, peer: Peer, now: Instant) -> None:
         """Another super node has come: a hook."""
 
     def heard(

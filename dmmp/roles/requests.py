@@ -51,10 +51,7 @@ class Requests:
     """
 
     def __init__(
-        self,
-        parameters: Parameters,
-        rng: Random,
-        on_closed: Callable[[int], None] = lambda number: None,
+        self, parameters: Parameters, rng: Random, on_closed: Callable[[int], None]
     ) -> None:
         self._parameters = parameters
         self._on_closed = on_closed

@@ -269,20 +269,27 @@ class SuperNode(MeshingRole):
         pause = min(pause, self.parameters.retry_orphan_most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
 
-    def on_met(self, record: HostRecord, now: Instant) -> None:
+    def on_met(self, peer: Peer, now: Instant) -> None:
         """Without a place, do not wait as long as the refusals before this one came suggest."""
-        if mesh_share(record.out_degree) == 0:
+        if mesh_share(peer.record.out_degree) == 0:
             return
         state = self.state
-        if isinstance(state, Asking):
-            # It may have been asked as what it was before: now its places are the mesh's, too.
-            candidates = (*state.candidates, Candidate(record))[-MAXIMUM_ASKED:]
-            tried = state.tried - {record.endpoint}
+        if isinstance(state, Asking) and not self._is_asked(state, peer.endpoint):
+            # It may have refused as what it was before: now its places are the mesh's, too.
+            met = Candidate(peer.record, peer.round_trip)
+            candidates = (met, *state.candidates)[:MAXIMUM_ASKED]
+            tried = state.tried - {peer.endpoint}
             self.state = replace(state, candidates=candidates, tried=tried)
-        elif isinstance(state, Waiting):
+        elif isinstance(state, Waiting) and self.failures:
+            # The first of several that come sets the time, or they would put it off for ever.
             self.failures = 0
             again = now + jittered(self.rng, self.parameters.retry_bootstrap)
             self.alarms.set(Alarm.JOIN_AGAIN, again)
+
+    def _is_asked(self, state: Asking, endpoint: Endpoint) -> bool:
+        if any(candidate.record.endpoint == endpoint for candidate in state.candidates):
+            return True
+        return self.standing.requests.is_open(JoinRequest, endpoint)
 
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
         """Seek a place in the mesh again."""

@@ -95,8 +95,6 @@ class BatchedSocket:
         self.send_control = sending.send_control
         self.send_probe, self.set_path_mtu = sending.send_probe, sending.set_path_mtu
         self.lost, self.queues = sending.lost, sending.queues
-        self._take: Take | None = None
-        self._fail: Fail | None = None
         self._is_deaf = False
         # Wake-ups for which no more than one datagram or burst is expected.
         self._calm = CALM_FOR
@@ -111,28 +109,25 @@ class BatchedSocket:
 
     def start(self, take: Take, fail: Fail) -> None:
         """Have `take` called with what comes, from the event loop itself: a task costs a turn."""
-        self._take, self._fail = take, fail
-        self._loop.add_reader(self._watch.fileno(), self._ready)
+        self._loop.add_reader(self._watch.fileno(), self._ready, take, fail)
 
-    def _ready(self) -> None:
-        if self._awaits_room:
-            self._look_for_room()
-        if self._take is None or self._fail is None:
-            return
+    def _ready(self, take: Take, fail: Fail) -> None:
         try:
+            if self._awaits_room:
+                self._look_for_room()
             if self._calm and (bursts := self._first()):
                 self._calm -= 1
-                self._take(bursts)
+                take(bursts)
                 return
             bursts, taken = self._drain()
-            self._calm = CALM_FOR if taken <= 1 else 0
+            self._calm = CALM_FOR if taken == 1 else 0
             if bursts:
-                self._take(bursts)
+                take(bursts)
             else:
                 self._errors.drain()
         except Exception as failure:
             # Whoever runs the node must learn of it; the event loop would only print it.
-            self._fail(failure)
+            fail(failure)
 
     def _first(self) -> list[Burst]:
         """Take what lies there first: at a low rate it is all, and to ask takes as long again.

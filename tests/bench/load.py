@@ -22,6 +22,8 @@ from tests.bench.slow_child import NARROW, STOPPED, WELL, Family
 OURS: Final = "dmmp"
 A_SECOND: Final = "per CPU second"
 PINGS_LEAST, JOINS_LEAST = 3000.0, 500.0
+"""A flash crowd of thousands within seconds must not wait for one processor."""
+
 NEWCOMERS, RENEWALS = "Ping_RP of newcomers", "Ping_RP of renewals"
 JOINS, STREAM = "joins at a super node, each with a leave", "50 Mbit/s through it meanwhile"
 CALM = "50 Mbit/s without joins"
@@ -31,6 +33,8 @@ MEMBERS: Final = 4
 RATE: Final = 8e6
 SLOW_SECONDS: Final = 4.0
 HIGH_MOST: Final = 1.2
+"""Of the siblings' p99 when all are well: a fifth is what the rounds differ by themselves."""
+
 SIBLINGS: Final = "siblings of a child that is"
 
 

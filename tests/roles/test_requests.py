@@ -29,7 +29,7 @@ from tests.roles.stage import PARAMETERS, at
 
 def requests(seed: int = 1) -> Requests:
     """Make an empty table."""
-    return Requests(PARAMETERS, Random(seed))
+    return Requests(PARAMETERS, Random(seed), lambda number: None)
 
 
 PARENT = at(3)

@@ -135,13 +135,14 @@ def test_an_icmp_message_is_told_of_with_the_size_it_names() -> None:
     program = """
 import asyncio, time
 from dmmp.runtime.sockets import open_socket
+from tests.runtime.inbox import listen
 from dmmp.types import Endpoint
 from ipaddress import ip_address
 async def main():
     one = await open_socket(Endpoint(ip_address("0.0.0.0"), 0))
     told = []
     one.on_too_large(lambda endpoint, fits: told.append((str(endpoint), fits)))
-    one.start(print, print)
+    listen(one)
     to = Endpoint(ip_address("10.2.0.2"), 9)
     deadline = time.monotonic() + 5
     while not told:

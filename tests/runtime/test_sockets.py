@@ -276,6 +276,20 @@ def test_an_ipv6_socket_speaks_ipv4_too(datapath: str) -> None:
 
 
 @DATAPATHS
+def test_after_a_large_burst_it_hears_as_before(datapath: str) -> None:
+    async def play(one: DatagramSocket, other: DatagramSocket) -> None:
+        listen(one)
+        for number in range(3):
+            one.send([Transmit(bytes([number]) * 64, 1, other.local)] * 2)
+            arrived = await take(other, 128)
+            assert {data for data, _ in arrived} == {bytes([number])}
+            other.send([Transmit(b"answer", 6, one.local)])
+            assert [data for data, _ in await take(one, 1)] == [b"answer"]
+
+    on_two(datapath, play)
+
+
+@DATAPATHS
 def test_a_closed_socket_takes_nothing_any_more(datapath: str) -> None:
     async def main() -> None:
         taken: list[Burst] = []
