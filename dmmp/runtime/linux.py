@@ -85,7 +85,6 @@ class BatchedSocket:
         self._collector = Collector(self._addresses)
         self._ancillary: dict[int, Ancillary] = {}
         self._refusals: dict[Address, float] = {}
-        self._awaits_room = False
         outgoing = outgoing or Outgoing()
         self._clock = clock
         self._fragments = Fragments(opened)
@@ -95,7 +94,6 @@ class BatchedSocket:
         self.send_control = sending.send_control
         self.send_probe, self.set_path_mtu = sending.send_probe, sending.set_path_mtu
         self.lost, self.queues = sending.lost, sending.queues
-        self._is_deaf = False
         # Wake-ups for which no more than one datagram or burst is expected.
         self._calm = CALM_FOR
         self._room = memoryview(bytearray(MAXIMUM_DATAGRAM_BYTES))
@@ -113,8 +111,6 @@ class BatchedSocket:
 
     def _ready(self, take: Take, fail: Fail) -> None:
         try:
-            if self._awaits_room:
-                self._look_for_room()
             if self._calm and (bursts := self._first()):
                 self._calm -= 1
                 take(bursts)
@@ -184,12 +180,10 @@ class BatchedSocket:
             self._sending.send(transmits)
             return
         self._watch.unregister(self._socket)
-        self._is_deaf = True
         try:
             self._sending.send(transmits)
         finally:
-            self._is_deaf = False
-            self._watch.register(self._socket, self._events())
+            self._watch.register(self._socket, select.EPOLLIN)
 
     def _write(self, data: Octets, stride: int, address: Address) -> int:
         """Send a burst; return how many bytes of it found no room."""
@@ -208,7 +202,6 @@ class BatchedSocket:
                     self._socket.sendmsg((data,), ancillary, 0, address)
                 return 0
             except BlockingIOError:
-                self._await_room()
                 return size
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
@@ -260,24 +253,6 @@ class BatchedSocket:
         """Tell whether segmentation offload is to be tried there, if only once in a while."""
         until = self._refusals.get(address)
         return until is None or self._clock() >= until
-
-    def _await_room(self) -> None:
-        if not self._awaits_room and not self._closed:
-            self._awaits_room = True
-            self._watch_on()
-
-    def _look_for_room(self) -> None:
-        if any(events & select.EPOLLOUT for _, events in self._watch.poll(0)):
-            self._awaits_room = False
-            self._watch_on()
-            self._sending.flush()
-
-    def _watch_on(self) -> None:
-        if not self._is_deaf:
-            self._watch.modify(self._socket, self._events())
-
-    def _events(self) -> int:
-        return select.EPOLLIN | select.EPOLLOUT if self._awaits_room else select.EPOLLIN
 
     def close(self) -> None:
         """Close it; nothing is taken any more."""

@@ -20,7 +20,7 @@ PINNED = range(1, 21)
 FOUND = (47, 197, 416)
 """Seeds that once failed, each for another reason."""
 
-FLASHES = range(1, 1 + int(os.environ.get("DMMP_FLASHES", "8")))
+FLASHES = range(1, 1 + int(os.environ.get("DMMP_FLASHES", "5")))
 """Seeds of flash crowds; twenty take a minute and a half on two cores."""
 
 
