@@ -50,7 +50,7 @@ from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
 from dmmp.roles.role import Actions, Role
-from dmmp.roles.sessions import Registration, Session, newer
+from dmmp.roles.sessions import RELAYING, Registration, Session, is_news, newer
 from dmmp.roles.view import View
 from dmmp.types import NO_HOST, STUN_MAGIC, Endpoint, HostId, Instant, SessionId
 
@@ -58,8 +58,6 @@ M = TypeVar("M", bound=Message)
 
 TOLD_AT_ONCE = 100
 """Hosts reported to a source that registers, the most capable: it needs no more super nodes."""
-
-_TOLD_AGAIN = HostFlag.OFFERS | HostFlag.SUPER_NODE
 
 
 class RpAlarm(Enum):
@@ -151,8 +149,9 @@ class RendezvousPoint(Role):
             return
         host, is_new = session.identify(message.instance, message.source)
         yield from self._note_identity(session, message, host, sender, now)
-        known, expires = session.hosts.get(host), now + self.parameters.hold_rp
+        known = session.hosts.get(host)
         record = replace(message.host, host=host, endpoint=sender)
+        expires = now + self.parameters.hold_rp
         told = known.told if known is not None else now
         session.hosts[host] = Registration(record, sender, message.instance, expires, told)
         session.by_instance[message.instance] = host
@@ -168,13 +167,15 @@ class RendezvousPoint(Role):
         if host == session.source:
             if is_new:
                 yield from self._tell_all(session, now)
-        elif known is None or _news(known.record, record) or self._is_due_again(record, told, now):
+        elif (
+            known is None or is_news(known.record, record) or self._is_due_again(record, told, now)
+        ):
             session.hosts[host].told = now
             yield from self._tell_source(session, record, HostState.ACTIVE, now)
 
     def _is_due_again(self, record: HostRecord, told: Instant, now: Instant) -> bool:
         # The source may have asked it in vain, or started anew without having heard of it.
-        return now >= told + self.parameters.refresh_rp and bool(record.flags & _TOLD_AGAIN)
+        return now >= told + self.parameters.refresh_rp and bool(record.flags & RELAYING)
 
     def _retire_former(
         self, session: Session, message: PingRpRequest, sender: Endpoint, now: Instant
@@ -386,7 +387,7 @@ class RendezvousPoint(Role):
         self, session: Session, record: HostRecord, state: HostState, now: Instant
     ) -> Actions:
         source = session.hosts.get(session.source)
-        offers = record.flags & _TOLD_AGAIN
+        offers = record.flags & RELAYING
         if source is None or (
             is_leaf(record, self.parameters.leaf_below) and not offers and state is HostState.ACTIVE
         ):
@@ -402,7 +403,7 @@ class RendezvousPoint(Role):
     def _tell_all(self, session: Session, now: Instant) -> Actions:
         records = [held.record for held in session.hosts.values()]
         # First who is a super node already: a new source takes it up again.
-        records.sort(key=lambda record: (not record.flags & _TOLD_AGAIN, by_capacity(record)))
+        records.sort(key=lambda record: (not record.flags & RELAYING, by_capacity(record)))
         for record in records[:TOLD_AT_ONCE]:
             if record.host != session.source:
                 yield from self._tell_source(session, record, HostState.ACTIVE, now)
@@ -489,11 +490,6 @@ class RendezvousPoint(Role):
         for kind in REGISTRY.values()
         if kind.__name__.endswith("Response") and kind not in (StatusResponse, ProbeResponse)
     }
-
-
-def _news(before: HostRecord, after: HostRecord) -> bool:
-    comes = after.flags & _TOLD_AGAIN & ~before.flags
-    return before.endpoint != after.endpoint or bool(comes)
 
 
 def _answer(cls: type[M], request: Message, **fields: FieldValue) -> M:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from dmmp.messages import PingRpRequest
-from dmmp.messages.common import HostRecord
+from dmmp.messages.common import HostFlag, HostRecord
 from dmmp.policies.candidates import Namings
 from dmmp.roles.points import ID_BITS
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant, SessionId, serial_newer
+
+RELAYING = HostFlag.OFFERS | HostFlag.SUPER_NODE
+"""Who is or would be a super node: the source wants to know."""
 
 
 @dataclass(slots=True)
@@ -99,3 +102,8 @@ class Session:
 def newer(first: int, second: int) -> int:
     """Return the newer of two tree versions; 0 may mean that nothing is known (Decision 16)."""
     return first if second == 0 or serial_newer(first, second, 8) else second
+
+
+def is_news(before: HostRecord, after: HostRecord) -> bool:
+    """Tell whether the source should hear of a host once more: it moved, or now relays."""
+    return before.endpoint != after.endpoint or bool(after.flags & RELAYING & ~before.flags)

@@ -288,6 +288,8 @@ def test_a_report_is_sent_again_until_the_source_has_noted_it() -> None:
     assert told(rp.wake(0.25)) == [report]
     answer = StatusResponse(session=SESSION, sequence=report.sequence)
     rp.receive(answer, at(2), 0.3)
+    alarm = rp.next_alarm()
+    assert alarm is not None and alarm[1] != "RETRY"
     assert not told(rp.wake(10.0))
 
 
