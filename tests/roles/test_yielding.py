@@ -280,6 +280,19 @@ def test_the_grandparent_exchanges_one_child_for_the_other_at_once() -> None:
     assert [child.host for child in subject.view(NOW).children] == [9]
 
 
+def test_whose_place_was_exchanged_has_no_promise_of_another() -> None:
+    subject = grandparent()
+    exchange_asked(subject)
+    # P lost an answer and asked once more for the place that it has.
+    again = request_from(20, JoinRequest, applicant=P)
+    reply = subject.receive(again, P.endpoint, NOW)
+    assert body(reply, JoinResponse).status == Status.SUCCESS
+    joins(subject)
+    refreshed(subject, X, X_WISH)
+    assert body(refreshed(subject, P), RefreshResponse).status == Status.FULL
+    assert [child.host for child in subject.view(NOW).children] == [9]
+
+
 def test_the_break_is_confirmed_once_and_both_rest() -> None:
     subject = grandparent()
     exchange_asked(subject)
