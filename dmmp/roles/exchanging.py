@@ -133,6 +133,7 @@ class ExchangingRole(LeavingRole):
         children = self.standing.children
         former = children.remove(part.child)
         assert former is not None
+        # Nor is it promised another place, as it is if it asked for one meanwhile.
         children.release(part.child)
         self.standing.requests.close_all_to(former.endpoint, ProbeRequest)
         children.reserve(part.applicant.host, False, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from dmmp.demo.internet import Internet
 from dmmp.demo.overlay import Overlay
@@ -27,7 +27,9 @@ PINGS_LEAST, JOINS_LEAST = 3000.0, 500.0
 NEWCOMERS, RENEWALS = "Ping_RP of newcomers", "Ping_RP of renewals"
 JOINS, STREAM = "joins at a super node, each with a leave", "50 Mbit/s through it meanwhile"
 CALM = "50 Mbit/s without joins"
-MISSING, HIGH = "missing", "p99"
+MISSING, LOST, HIGH = "missing in all rounds", "lost in all rounds", "p99"
+"""What must be nothing is summed up: the median of the rounds would hide a loss in two of five."""
+
 
 MEMBERS: Final = 4
 RATE: Final = 8e6
@@ -41,6 +43,7 @@ SIBLINGS: Final = "siblings of a child that is"
 def joins(options: Options) -> Result:
     """Let a rendezvous point and a super node be asked as fast as they answer."""
     result = Result("joins", "Newcomers: what a rendezvous point and a super node handle")
+    missing = dict.fromkeys((CALM, STREAM), 0)
     for number in range(options.rounds):
         options.say(f"joins, round {number + 1} of {options.rounds}")
         point = loads.rendezvous_point(options.seconds, 1, loads.SUPER_NODES)
@@ -54,9 +57,11 @@ def joins(options: Options) -> Result:
             result.add(case, OURS, "ms", "p50", run["wait_ms_p50"])
             result.add(case, OURS, "", "unanswered", run["unanswered"])
         for case, run in ((CALM, node["calm"][0]), (STREAM, node["stream"][0])):
-            result.add(case, OURS, "", MISSING, run["missing"])
+            missing[case] += run["missing"]
             result.add(case, OURS, "us", "p50", run["p50"])
             result.add(case, OURS, "us", HIGH, run["p99"])
+    for case, packets in missing.items():
+        result.add(case, OURS, "", MISSING, packets)
     result.goals = [
         Goal(NEWCOMERS, OURS, A_SECOND, LEAST, PINGS_LEAST),
         Goal(RENEWALS, OURS, A_SECOND, LEAST, PINGS_LEAST),
@@ -93,18 +98,17 @@ def slow_child(options: Options) -> Result:
     ):
         family = Family(overlay, Path(path), MEMBERS)
         family.start()
+        lost = dict.fromkeys((WELL, NARROW, STOPPED), 0)
         for number in range(options.rounds):
-            for state in (WELL, NARROW, STOPPED):
+            for state in lost:
                 options.say(f"slow-child, round {number + 1} of {options.rounds}: {state}")
                 seen = family.play(state, RATE, max(SLOW_SECONDS, options.seconds))
-                figures: list[tuple[str, str, Any]] = [
-                    ("", "lost", seen.lost),
-                    ("ms", "p50", seen.median_ms),
-                    ("ms", HIGH, seen.p99_ms),
-                ]
-                for unit, figure, value in figures:
-                    result.add(SIBLINGS, state, unit, figure, value)
+                lost[state] += seen.lost
+                result.add(SIBLINGS, state, "ms", "p50", seen.median_ms)
+                result.add(SIBLINGS, state, "ms", HIGH, seen.p99_ms)
+    for state, packets in lost.items():
+        result.add(SIBLINGS, state, "", LOST, packets)
     for state in (NARROW, STOPPED):
-        result.goals.append(Goal(SIBLINGS, state, "lost", MOST, 0.0))
+        result.goals.append(Goal(SIBLINGS, state, LOST, MOST, 0.0))
         result.goals.append(Goal(SIBLINGS, state, HIGH, MOST, HIGH_MOST, WELL))
     return result
