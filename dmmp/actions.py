@@ -1,4 +1,4 @@
-"""What a role asks the world to do: a closed union of frozen values (eight kinds).
+"""What a role asks the world to do: a closed union of frozen values (ten kinds).
 
 Drivers carry them out in order; tests compare them. A role has no other effect.
 """
@@ -83,6 +83,37 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallKey:
+    """Open an origin's data of an epoch (8 bits) with this secret of 32 bytes (Decision 68).
+
+    `seals` says that the origin is this host, which seals with it from now on; not `certain` is a
+    secret that may be the wrong one.
+    """
+
+    session: SessionId
+    origin: HostId
+    epoch: int
+    secret: bytes
+    seals: bool = False
+    certain: bool = True
+
+    def __repr__(self) -> str:
+        return f"InstallKey({self.session}, {self.origin}, {self.epoch})"
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell all who hold this origin's keys, down the tree, signed and repaired like data.
+
+    The origin is this host; each of `datagrams` is a whole one, of at most 1,200 bytes.
+    """
+
+    session: SessionId
+    origin: HostId
+    datagrams: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PathMtu:
     """Know that the path to an endpoint carries datagrams of so many bytes whole (RFC 8899).
 
@@ -108,4 +139,7 @@ class Report:
     event: Event
 
 
-Action = Send | Install | Withdraw | Replay | PathMtu | Become | Report
+Action = Send | Install | Withdraw | Replay | InstallKey | Publish | PathMtu | Become | Report
+
+ForwarderAction = Install | Withdraw | Replay | InstallKey | Publish
+"""What the data plane carries out."""

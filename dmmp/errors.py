@@ -24,6 +24,7 @@ class DecodeReason(Enum):
     CHECKSUM = "checksum"
     TLV = "tlv"
     STUN = "stun"
+    SEAL = "seal"
 
 
 class DecodeError(DmmpError):
@@ -37,6 +38,13 @@ class DecodeError(DmmpError):
         self.reason = reason
         self.offset = offset
         self.detail = detail
+
+
+class AuthenticationError(DecodeError):
+    """A seal, a mac, a signature or a certificate that does not hold: dropped and counted."""
+
+    def __init__(self, detail: str = "", offset: int = 0) -> None:
+        super().__init__(DecodeReason.SEAL, offset, detail)
 
 
 class Violation(DmmpError):

@@ -45,6 +45,17 @@ class Admitted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeysHeld(Event):
+    """The source gave this host the group's keys (slide 23)."""
+
+    session: SessionId
+    origin: HostId
+
+    def __str__(self) -> str:
+        return f"holds the keys of source {self.origin:08x}"
+
+
+@dataclass(frozen=True, slots=True)
 class ParentLost(Event):
     """The parent is gone, or no parent any more; a new one is sought (slide 22)."""
 

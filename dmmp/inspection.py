@@ -19,8 +19,10 @@ from dmmp.messages.options import COMPREHENSION_OPTIONAL, Option, TlvType
 from dmmp.messages.schema import Message
 from dmmp.messages.wiretypes import (
     Address,
+    AllBut,
     Choice,
     Counted,
+    Exactly,
     Integer,
     Octets,
     Record,
@@ -135,7 +137,7 @@ def _summary(name: str, datagram: bytes, fault: DecodeError | None) -> str:
     message = decode(datagram)
     return (
         f"{name} of session {message.session:#010x}, sequence {message.sequence}, "
-        f"{'origin' if message.OPTION <= Option.HEARTBEAT else 'sender'} {message.source}, "
+        f"{'origin' if message.OPTION <= Option.CREDENTIAL else 'sender'} {message.source}, "
         f"{len(datagram)} bytes"
     )
 
@@ -163,7 +165,7 @@ def _named_header(row: Row, cls: type[Message] | None) -> Row:
         return row._replace(value=f"{number:#06x} ({cls.__name__ if cls else 'unknown'})")
     if row.field == "session":
         return row._replace(value=f"{number:#010x}")
-    if row.field == "reserved" and cls is not None and cls.OPTION <= Option.HEARTBEAT:
+    if row.field == "reserved" and cls is not None and cls.OPTION <= Option.CREDENTIAL:
         flags, epoch, channel = number >> 24, number >> 16 & 0xFF, number & 0xFFFF
         return row._replace(value=f"flags {flags:#04x}, key epoch {epoch}, channel {channel}")
     return row
@@ -187,6 +189,9 @@ def _walk(data: bytes, at: int, path: str, field: WireField) -> Iterator[Row]:
         yield from _list_rows(data, at, path, field)
     elif isinstance(kind, (Text, Octets)):
         yield _prefixed_row(data, at, path, field)
+    elif isinstance(kind, (AllBut, Exactly)):
+        size = kind.length if isinstance(kind, Exactly) else max(0, len(data) - at - kind.behind)
+        yield _row(data, at, size, path, _take(data, at, size).hex() or "empty", doc)
     elif kind is rest:
         yield _row(data, at, len(data) - at, path, inner_line(data[at:]), doc)
 

@@ -60,6 +60,8 @@ from dmmp.messages.common import (
 )
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import Endpoint, HostId, SessionId
+from tests.introducing_examples import introducing_examples
+from tests.key_examples import key_examples
 
 SESSION = SessionId(0x00DE0001)
 TREE = 7
@@ -433,4 +435,6 @@ def examples() -> list[tuple[str, Message]]:
         *_probes_and_reports(),
         *_leaving(),
         *_promotion(),
+        *key_examples(),
+        *introducing_examples(),
     ]

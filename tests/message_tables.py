@@ -17,6 +17,7 @@ from dmmp.messages.common import HostRecord, LinkRecord, interest_record
 from dmmp.messages.header import DECLARED, HEADER_BYTES
 from dmmp.messages.wiretypes import (
     Address,
+    AllBut,
     Choice,
     Counted,
     Octets,
@@ -138,6 +139,10 @@ def type_name(kind: construct.Construct) -> str:
         return f"text, at most {kind.at_most} bytes"
     if isinstance(kind, Octets):
         return f"octets, at most {kind.at_most}"
+    if isinstance(kind, construct.Bytes):
+        return f"{kind.length} bytes"
+    if isinstance(kind, AllBut):
+        return f"all but the last {kind.behind} bytes"
     if kind is rest:
         return "all that is left"
     raise TypeError(f"no name for {kind!r}")

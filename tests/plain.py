@@ -12,7 +12,9 @@ from typing import Any
 import construct
 
 from dmmp.messages import REGISTRY, Message, Tlv
-from dmmp.messages.wiretypes import Address, Choice, Counted, Octets, Record, Text, rest
+from dmmp.messages.wiretypes import Address, AllBut, Choice, Counted, Octets, Record, Text, rest
+
+RAW = (Octets, AllBut, construct.Bytes)
 
 HEADER_FIELDS = ("session", "source", "sequence", "tree_version", "reserved")
 
@@ -27,7 +29,7 @@ def to_plain(value: Any, kind: construct.Construct) -> Any:
         return {
             field.name: to_plain(getattr(value, field.name), field.type) for field in kind.fields
         }
-    if isinstance(kind, Octets) or kind is rest:
+    if isinstance(kind, RAW) or kind is rest:
         return value.hex()
     if isinstance(kind, Text):
         return value
@@ -44,7 +46,7 @@ def from_plain(value: Any, kind: construct.Construct) -> Any:
         return kind.cls(
             **{field.name: from_plain(value[field.name], field.type) for field in kind.fields}
         )
-    if isinstance(kind, Octets) or kind is rest:
+    if isinstance(kind, RAW) or kind is rest:
         return bytes.fromhex(value)
     if isinstance(kind, Choice):
         return kind.choices(value)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from dmmp.messages import REGISTRY, Message, Tlv, TlvType
 from dmmp.messages.wiretypes import (
     Address,
+    AllBut,
     Choice,
     Counted,
     Octets,
@@ -72,7 +73,9 @@ def values(kind: construct.Construct) -> st.SearchStrategy[Any]:
         return st.one_of(drawn, full_lists(kind)).map(tuple)
     if isinstance(kind, Record):
         return st.builds(kind.cls, **{field.name: field_values(field) for field in kind.fields})
-    if kind is rest:
+    if isinstance(kind, construct.Bytes):
+        return st.binary(min_size=kind.length, max_size=kind.length)
+    if kind is rest or isinstance(kind, AllBut):
         return st.binary(max_size=FEW_BYTES)
     raise TypeError(f"no strategy for {kind!r}")
 

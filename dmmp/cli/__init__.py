@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import click
 
 from dmmp import __version__
+from dmmp.cli import authority
 from dmmp.cli.nodes import member, rp, source, super_node
 from dmmp.cli.tools import decode, demo, doctor, show, sim
 from dmmp.errors import UsageError
@@ -40,7 +41,18 @@ def root() -> None:
     """Carry IP multicast across networks that have none, for programs as they are."""
 
 
-for _command in (rp, source, member, super_node, show, sim, decode, demo, doctor):
+for _command in (
+    rp,
+    source,
+    member,
+    super_node,
+    authority.authority,
+    show,
+    sim,
+    decode,
+    demo,
+    doctor,
+):
     root.add_command(_command)
 
 

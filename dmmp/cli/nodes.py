@@ -18,12 +18,14 @@ from dmmp.cli.options import (
     parse_delay,
     parse_limit,
     parse_probability,
+    security_options,
 )
 from dmmp.errors import UsageError
 
 if TYPE_CHECKING:
     from dmmp.runtime.node import NodeOptions
     from dmmp.runtime.observe import EventLines
+    from dmmp.runtime.securing import SecurityOptions
     from dmmp.types import Endpoint
 
 
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     "--session",
     "sessions",
     multiple=True,
-    required=True,
-    help="A session to serve; repeat it for several.",
+    help="A session to serve; with --security none repeat it for several. The session file names"
+    " it already.",
 )
 @click.option(
     "--index",
@@ -42,18 +44,34 @@ if TYPE_CHECKING:
     show_default=True,
     help="Tells several rendezvous points of one session apart.",
 )
+@security_options
 @common_options
 def rp(sessions: tuple[str, ...], index: int, **common: Any) -> int:
     """Run a rendezvous point: it knows the hosts of its sessions and never carries data."""
     from dmmp.runtime.node import RendezvousOptions, check_session, run, run_rendezvous_point
+    from dmmp.runtime.securing import refuse_public
     from dmmp.types import DEFAULT_PORT
 
     lines = _lines(common)
+    security = _security("rp", common)
+    named = tuple(dict.fromkeys(check_session(session) for session in sessions))
+    if security.session_file is not None:
+        named = (_session_of(security, *named),)
+    if not named:
+        raise UsageError("no --session: name the session that is served")
+    if security.mode != "none" and len(named) > 1:
+        raise UsageError(
+            "--session several times goes with --security none only; start one "
+            "rendezvous point for each"
+        )
+    listen = _listen(common["listen"] or f"[::]:{DEFAULT_PORT}")
+    refuse_public(security, listen)
     options = RendezvousOptions(
-        tuple(dict.fromkeys(check_session(session) for session in sessions)),
-        _listen(common["listen"] or f"[::]:{DEFAULT_PORT}"),
+        named,
+        listen,
         common["name"],
         index,
+        security,
     )
     return run(run_rendezvous_point(options, lines))
 
@@ -61,6 +79,7 @@ def rp(sessions: tuple[str, ...], index: int, **common: Any) -> int:
 @click.command()
 @host_options
 @edge_options
+@security_options
 @common_options
 def source(**values: Any) -> int:
     """Send what programs on this host send to groups."""
@@ -70,6 +89,7 @@ def source(**values: Any) -> int:
 @click.command()
 @host_options
 @edge_options
+@security_options
 @common_options
 def member(**values: Any) -> int:
     """Deliver groups to the programs on this host that join them, and pass them on."""
@@ -78,6 +98,7 @@ def member(**values: Any) -> int:
 
 @click.command("super-node")
 @host_options
+@security_options
 @common_options
 def super_node(**values: Any) -> int:
     """Pass groups on to others; deliver to nobody here."""
@@ -94,14 +115,32 @@ def _run_host(kind: str, values: dict[str, Any]) -> int:
 def _node_options(kind: str, values: dict[str, Any]) -> NodeOptions:
     from dmmp.runtime.locate import parse_place
     from dmmp.runtime.node import NodeOptions, check_session
+    from dmmp.runtime.securing import places_of, refuse_public
 
     edge: dict[str, Any] = {} if kind == "super-node" else _edge_options(values)
+    places = tuple(parse_place(place) for place in values["places"])
+    given = () if values["session"] is None else (check_session(values["session"]),)
+    security = _security(kind, values)
+    if security.session_file is not None:
+        session = _session_of(security, *given)
+        if places:
+            raise UsageError("--rp: the session file names the rendezvous points, with their keys")
+        places = places_of(security.session_file)
+    elif not places:
+        raise UsageError("no --rp: name a rendezvous point, HOST or HOST:PORT")
+    elif not given:
+        raise UsageError("no --session: name the session to take part in")
+    else:
+        session = given[0]
+    listen = _listen(values["listen"])
+    refuse_public(security, listen)
     return NodeOptions(
         kind=kind,
-        session=check_session(values["session"]),
-        places=tuple(parse_place(place) for place in values["places"]),
+        session=session,
+        places=places,
+        security=security,
         out_degree=out_degree(values["bandwidth"], values["stream_rate"], values["out_degree"]),
-        listen=_listen(values["listen"]),
+        listen=listen,
         name=values["name"],
         datapath=values["datapath"],
         randomized=parse_probability("--randomized", values["randomized"]),
@@ -109,6 +148,22 @@ def _node_options(kind: str, values: dict[str, Any]) -> NodeOptions:
         paces=values["pace"],
         **edge,
     )
+
+
+def _security(kind: str, values: dict[str, Any]) -> SecurityOptions:
+    from dmmp.runtime.securing import read_options
+
+    names = ("session_file", "credential", "secret_file", "key_log", "allow_public")
+    return read_options(kind, values["security"], **{name: values[name] for name in names})
+
+
+def _session_of(security: SecurityOptions, *given: str) -> str:
+    """Return the session file's session, which an option may repeat but not change."""
+    assert security.session_file is not None
+    session = security.session_file.session
+    if given and given != (session,):
+        raise UsageError(f"--session {given[0]!r}: the session file is for {session!r}")
+    return session
 
 
 def _edge_options(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -121,17 +122,61 @@ common_options = _stacked(
     ]
 )
 
+security_options = _stacked(
+    [
+        click.option(
+            "--security",
+            type=click.Choice(["certificates", "psk", "none"]),
+            default="certificates",
+            show_default=True,
+            help="Who may take part: holders of certificates, all who know one secret, anybody.",
+        ),
+        click.option(
+            "--session-file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The session: its name, authority and rendezvous points (`dmmp authority init`).",
+        ),
+        click.option(
+            "--credential",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="This host's certificate and keys (`dmmp authority issue`). Default:"
+            " credential.pem, or the only .pem file, beside the session file.",
+        ),
+        click.option(
+            "--secret-file",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="The secret that all hosts share, with --security psk.",
+        ),
+        click.option(
+            "--key-log",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write keys there with which captures can be opened, for analysis only.",
+        ),
+        click.option(
+            "--allow-public",
+            is_flag=True,
+            help="Let --security none listen on public addresses.",
+        ),
+    ]
+)
+
 host_options = _stacked(
     [
         click.option(
             "--rp",
             "places",
             multiple=True,
-            required=True,
             metavar="HOST[:PORT]",
-            help="A rendezvous point, by name or address; repeat it for several.",
+            help="A rendezvous point, by name or address; repeat it for several. The session file"
+            " names them already.",
         ),
-        click.option("--session", required=True, help="The session to take part in."),
+        click.option(
+            "--session", help="The session to take part in; the session file names it already."
+        ),
         click.option(
             "--bandwidth",
             default="100M",

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from dmmp.demo.admission import CERTIFICATES, Admission
 from dmmp.demo.internet import Host, Internet
 from dmmp.demo.processes import stop_all
 from dmmp.errors import UsageError
@@ -113,11 +114,19 @@ class Node:
 class Overlay:
     """The nodes of one session; a context manager, because they must not outlive it.
 
-    `directory` takes the nodes' sockets and logs; its path must be short (unix(7)).
+    `directory` takes the nodes' sockets, logs and credentials; its path must be short (unix(7)).
+    `security` is as the command line has it.
     """
 
-    def __init__(self, internet: Internet, directory: Path, session: str = SESSION) -> None:
+    def __init__(
+        self,
+        internet: Internet,
+        directory: Path,
+        session: str = SESSION,
+        security: str = CERTIFICATES,
+    ) -> None:
         self.internet = internet
+        self.admission = Admission(directory / "authority", session, security)
         self.directory = directory
         self.session = session
         self.nodes: dict[str, Node] = {}
@@ -140,25 +149,27 @@ class Overlay:
         host = self.internet[name]
         listen = f"{host.address}:{DEFAULT_PORT}"
         self._rendezvous.append(listen)
-        return self._add(name, "rp", ["--listen", listen, "--session", self.session, *options])
+        words = self.admission.rendezvous_point(name, listen)
+        return self._add(name, "rp", ["--listen", listen, *words, *options])
 
     def source(self, name: str = "source", *options: str) -> Node:
         """Start a source with a TUN."""
-        return self._add(name, "source", [*self._to_rendezvous(), "--tun", TUN, *options])
+        return self._add(
+            name, "source", [*self._to_session(name, "source"), "--tun", TUN, *options]
+        )
 
     def super_node(self, name: str, *options: str) -> Node:
         """Start a host that relays only."""
-        return self._add(name, "super-node", [*self._to_rendezvous(), *options])
+        words = self._to_session(name, "super-node")
+        return self._add(name, "super-node", [*words, *options])
 
     def member(self, name: str, *options: str) -> Node:
         """Start a member with a TUN."""
-        return self._add(name, "member", [*self._to_rendezvous(), "--tun", TUN, *options])
+        words = self._to_session(name, "member")
+        return self._add(name, "member", [*words, "--tun", TUN, *options])
 
-    def _to_rendezvous(self) -> list[str]:
-        words = ["--session", self.session]
-        for place in self._rendezvous:
-            words += ["--rp", place]
-        return words
+    def _to_session(self, name: str, kind: str) -> list[str]:
+        return self.admission.host(name, kind, self._rendezvous)
 
     def _add(self, name: str, kind: str, words: list[str]) -> Node:
         node = Node(self.internet[name], kind, words, self.directory)

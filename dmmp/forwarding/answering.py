@@ -17,6 +17,7 @@ from dmmp.forwarding.table import origin_key
 from dmmp.forwarding.wants import wanted_of
 from dmmp.forwarding.window import SEQUENCE_MASK, WINDOW
 from dmmp.parameters import Parameters
+from dmmp.security.data_guard import DataGuard
 from dmmp.types import Endpoint, Instant
 
 MOST_ANSWERED = 64
@@ -80,9 +81,13 @@ class Answering(Relay):
     """Adds the answers; `Forwarder` adds entries, own packets and alarms."""
 
     def __init__(
-        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+        self,
+        parameters: Parameters,
+        ordered: float | None = None,
+        rng: Random | None = None,
+        guard: DataGuard | None = None,
     ) -> None:
-        super().__init__(parameters, ordered, rng)
+        super().__init__(parameters, ordered, rng, guard)
         self._ages = Ages()
         self._allowances = Allowances(parameters.repair_store)
 
@@ -102,6 +107,7 @@ class Answering(Relay):
             return
         if not any(action.bitmap):
             # Whoever asks for single packets knows the channel.
+            self._introduce_origin(outcome, channel.key[0], action.to)
             self._beat(outcome, channel, action.to)
         if action.bitmap:
             self._replay_marked(outcome, channel, action, now)
@@ -210,6 +216,8 @@ class Answering(Relay):
         wanted = [channel for channel in asked if action.to in channel.wanting]
         if asked and not wanted:
             self.counters.drop("not_downstream")
+        for key in dict.fromkeys(channel.key[0] for channel in wanted):
+            self._introduce_origin(outcome, key, action.to)
         for channel in wanted:
             self._beat(outcome, channel, action.to)
         self._send_again(

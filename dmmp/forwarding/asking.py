@@ -11,18 +11,20 @@ from random import Random
 
 from dmmp.actions import ForwardingEntry
 from dmmp.alarms import Alarms
-from dmmp.forwarding.burst import Outcome, Transmit
+from dmmp.forwarding.burst import Octets, Outcome, Transmit
 from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.ordered import Room
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
+from dmmp.forwarding.sealed import Sealed
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import encode
 from dmmp.messages.data import DataRequest
 from dmmp.parameters import Parameters
+from dmmp.security.data_guard import DataGuard
 from dmmp.types import Endpoint, HostId, Instant, SessionId
 
 BACKOFF = 1.5
@@ -40,6 +42,7 @@ class Alarm(Enum):
     UNKNOWN = "When to give up waiting for a channel's announcement"
     REPAIR = "When to ask for a channel's missing packets"
     ORDER = "When packets have waited long enough for those before them"
+    SIGN = "When to send what waits for a common signature, or a manifest's second copy"
     SWEEP = "When to forget idle channels and old packets"
 
 
@@ -47,16 +50,25 @@ class Asking:
     """The tables, and the requests; `Relay` adds what comes from the network.
 
     `ordered` is how many seconds packets may wait so that programs get them in order; None: not at
-    all. `rng` throws the dice of randomized forwarding (Decision 19).
+    all. `rng` throws the dice of randomized forwarding (Decision 19). Without `guard` everything
+    is believed, and nothing sealed.
     """
 
     def __init__(
-        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+        self,
+        parameters: Parameters,
+        ordered: float | None = None,
+        rng: Random | None = None,
+        guard: DataGuard | None = None,
     ) -> None:
+        self._guard = guard
+        self._credentials: dict[int, bytes] = {}
+        self._unopened = Sealed()
+        self._last_opened: tuple[Octets, bytes | None] = (b"", None)
         self.counters = Counters(parameters.channels)
         self._parameters = parameters
         self._alarms = Alarms()
-        self._table = Table(parameters)
+        self._table = Table(parameters, guard is not None and guard.delivers)
         self._channels = self._table.channels
         self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
         self._round_trips = RoundTrips(parameters)

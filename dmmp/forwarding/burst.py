@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dmmp.messages.header import HEADER_BYTES
+from dmmp.messages.local import LocalMessage
 from dmmp.types import Endpoint, Instant, IpAddress
 
 MAXIMUM_SEGMENTS = 64
@@ -59,10 +60,11 @@ class Silent:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the forwarder wants done, in order."""
+    """What the forwarder wants done, in order; `notes` are for the host."""
 
     transmits: list[Transmit] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+    notes: list[LocalMessage] = field(default_factory=list)
 
 
 class Run(NamedTuple):

@@ -12,6 +12,7 @@ from dmmp.forwarding.cache import Key
 from dmmp.forwarding.counters import GroupCount
 from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.pace import Pace
+from dmmp.forwarding.proofs import Proofs
 from dmmp.forwarding.repair import Gaps
 from dmmp.forwarding.wants import Wants
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
@@ -39,6 +40,22 @@ class Plan(NamedTuple):
     targets: tuple[Endpoint, ...]
     deliver: bool
     pace: Pace
+
+
+class Batch:
+    """Sealed packets that wait for a common signature: whole datagrams that count up from `first`.
+
+    `begin` is the first number taken for it: of the last manifest's second copy, of its own, then
+    of the packets. `due` is when it has waited long enough.
+    """
+
+    __slots__ = ("begin", "datagrams", "due", "first")
+
+    def __init__(self, begin: int, first: int, due: Instant) -> None:
+        self.begin = begin
+        self.first = first
+        self.due = due
+        self.datagrams: list[bytes] = []
 
 
 class Channel:
@@ -145,6 +162,7 @@ class Announced(Channel):
         "_sequence",
         "gaps",
         "order",
+        "proofs",
         "tail_due",
         "wants",
         "window",
@@ -164,6 +182,7 @@ class Announced(Channel):
         self.gaps = Gaps(self.window, parameters)
         self.wants = Wants(parameters.repair_wants, parameters.cache_seconds)
         self.order: Order | None = None
+        self.proofs: Proofs | None = None
         self.tail_due: Instant | None = None
         self.refresh(message, datagram, now)
 
@@ -246,7 +265,7 @@ class Announced(Channel):
 
 
 class Own(Channel):
-    """A channel of this host: `next_sequence` numbers its packets, from 1 when it is opened.
+    """A channel of this host: `next_sequence` numbers its packets.
 
     `beats` counts its heartbeats, the last was at `announced_at`, the next is `due`. `carries` says
     that no heartbeat followed the last data after a moment of quiet; once one did, `idle_pause` is
@@ -256,19 +275,29 @@ class Own(Channel):
     __slots__ = (
         "_targets",
         "announced_at",
+        "batch",
         "beats",
         "carries",
+        "copy",
+        "copy_due",
         "due",
         "has_sent",
         "idle_pause",
         "next_sequence",
+        "signed_at",
         "tree_version",
         "used_at",
     )
 
-    def __init__(self, key: Key, group: IpAddress, source: IpAddress, now: Instant) -> None:
+    def __init__(
+        self, key: Key, group: IpAddress, source: IpAddress, now: Instant, first: int = 1
+    ) -> None:
         super().__init__(key, group, source)
-        self.next_sequence = 1
+        self.next_sequence = first
+        self.batch: Batch | None = None
+        self.copy: bytes | None = None
+        self.copy_due: Instant = float("inf")
+        self.signed_at: Instant = float("-inf")
         self.beats = 0
         self.tree_version = 0
         self.used_at = now
@@ -279,10 +308,16 @@ class Own(Channel):
         self.due: Instant = float("inf")
         self._targets: tuple[Endpoint, ...] | None = None
 
-    def targets(self) -> tuple[Endpoint, ...]:
-        """Return the branches that get the next packet."""
+    @property
+    def highest(self) -> int:
+        """The number sent last: what waits for its signature is not sent yet."""
+        first = self.next_sequence if self.batch is None else self.batch.begin
+        return (first - 1) & SEQUENCE_MASK
+
+    def targets(self, first: int) -> tuple[Endpoint, ...]:
+        """Return the branches that get the next packet, of number `first`."""
         if self._targets is None:
-            self._note_live(self.next_sequence)
+            self._note_live(first)
             self._targets = tuple(self.wanting)
         return self._targets
 

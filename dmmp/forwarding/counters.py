@@ -25,6 +25,10 @@ REASONS = (
     "no_entry",
     "not_downstream",
     "old_heartbeat",
+    "forged",
+    "unproven",
+    "unopened",
+    "no_key",
 )
 """Why packets are dropped. `ttl` and `queue_full` are the gateway's and the sockets' to count."""
 

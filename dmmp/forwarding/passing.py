@@ -6,7 +6,7 @@ What is new, and of whom it is taken, is decided in `relay`.
 from __future__ import annotations
 
 from dmmp.forwarding.asking import Alarm, Asking
-from dmmp.forwarding.burst import Delivery, Octets, Outcome, Run, Transmit, part
+from dmmp.forwarding.burst import Octets, Outcome, Run, Transmit, part
 from dmmp.forwarding.channels import Announced, Channel, Plan
 from dmmp.forwarding.runs import drawn, spans
 from dmmp.types import Endpoint, Instant
@@ -45,15 +45,19 @@ class Passing(Asking):
             counters.data_forwarded += copies
             channel.forwarded += copies
         if plan.deliver:
-            if channel.order is None:
-                outcome.deliveries.append(Delivery(data, stride, channel.group))
-                counters.delivered += count
-                channel.delivered += count
-            else:
+            if channel.order is not None:
                 self._deliver_in_order(outcome, channel, data, stride, first, count, now)
+            else:
+                self._hand_over(outcome, channel, data, stride, now)
         self._cache.add(channel.key, first, count, data, stride, now)
         if self._rng is not None:
             self._scatter(outcome, channel, data, stride, plan.sender)
+
+    def _hand_over(
+        self, outcome: Outcome, channel: Channel, data: Octets, stride: int, now: Instant
+    ) -> None:
+        """Deliver a burst to this host's programs."""
+        raise NotImplementedError
 
     def _deliver_in_order(
         self,
@@ -69,16 +73,19 @@ class Passing(Asking):
         order = channel.order
         assert order is not None
         late = order.late
-        self._emit(outcome, channel, order.take(first, count, data, stride, now))
+        self._emit(outcome, channel, order.take(first, count, data, stride, now), now)
         self.counters.late += order.late - late
 
-    def _emit(self, outcome: Outcome, channel: Announced, ready: list[tuple[Octets, int]]) -> None:
+    def _emit(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        ready: list[tuple[Octets, int]],
+        now: Instant,
+    ) -> None:
         """Deliver what has waited, and see how long the rest may."""
         for data, stride in ready:
-            packets = -(-len(data) // stride)
-            outcome.deliveries.append(Delivery(data, stride, channel.group))
-            self.counters.delivered += packets
-            channel.delivered += packets
+            self._hand_over(outcome, channel, data, stride, now)
         due = None if channel.order is None else channel.order.due()
         if due is None:
             self._alarms.stop(Alarm.ORDER, channel)

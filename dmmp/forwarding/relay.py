@@ -23,17 +23,21 @@ from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
 from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.origination import Origin
-from dmmp.forwarding.passing import Passing
+from dmmp.forwarding.owing import Owing
+from dmmp.forwarding.proofs import Proofs
+from dmmp.forwarding.proving import Proving
 from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
 from dmmp.forwarding.runs import consecutive, cut_out, listed, spans
 from dmmp.forwarding.table import Active
-from dmmp.forwarding.unknown import Unknown
+from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN, Unknown
 from dmmp.forwarding.window import Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
+from dmmp.messages.header import CHANNEL_MASK, FLAG_MANIFEST, HEADER_BYTES, VERSION
+from dmmp.messages.local import Withholding
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
+from dmmp.security.data_guard import DataGuard
 from dmmp.types import Endpoint, Instant, IpAddress
 
 MOST_LAID_ASIDE = 64
@@ -42,17 +46,29 @@ MOST_LAID_ASIDE = 64
 BELIEVE_AFTER = 2
 """Heartbeat periods without a heartbeat until one that is not newer is believed again."""
 
+_OPTIONS = (
+    (Option.DATA, Option.HEARTBEAT),
+    (Option.DATA, Option.HEARTBEAT, Option.CREDENTIAL),
+)
+"""What the data plane carries, without a guard and with one."""
 
-class Relay(Passing):
+
+class Relay(Proving):
     """Takes bursts from upstream; `Forwarder` adds entries, own packets and alarms."""
 
     def __init__(
-        self, parameters: Parameters, ordered: float | None = None, rng: Random | None = None
+        self,
+        parameters: Parameters,
+        ordered: float | None = None,
+        rng: Random | None = None,
+        guard: DataGuard | None = None,
     ) -> None:
-        super().__init__(parameters, ordered, rng)
+        super().__init__(parameters, ordered, rng, guard)
         self._unknown = Unknown(parameters)
         self._laid_aside: dict[tuple[Key, IpAddress, IpAddress], Window] = {}
         self._origins: dict[int, Origin] = {}
+        self._early: dict[Key, tuple[bytes, Run, Endpoint]] = {}
+        self._owing = Owing()
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
@@ -80,7 +96,7 @@ class Relay(Passing):
         return outcome
 
     def _run(self, outcome: Outcome, run: Run, sender: Endpoint, now: Instant) -> None:
-        data, stride, count, word, key, reserved, first, numbers = run
+        _, _, count, word, key, reserved, _, _ = run
         channel = self._channels.get((key, reserved & CHANNEL_MASK))
         plan: Plan | None = None
         if channel is not None:
@@ -99,6 +115,24 @@ class Relay(Passing):
             pace.watched = True
             pace.alarm_at = now + self._parameters.silence_least
             self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
+        if self._guard is None:
+            self._accept(outcome, channel, plan, run, now)
+            return
+        for proven in self._proven(outcome, channel, run, sender, now):
+            self._accept(outcome, channel, plan, proven, now)
+        if reserved & FLAG_MANIFEST:
+            self._look_again(outcome, channel, now)
+
+    def _look_again(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
+        """Look once more at what waited for a proof, or for a key."""
+        for held, sender in self._released(channel, now):
+            self._run(outcome, held, sender, now)
+
+    def _accept(
+        self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
+    ) -> None:
+        """Pass on what is new of a run that is to be believed."""
+        data, stride, count, _, _, _, first, numbers = run
         if not numbers and channel.window.admit(first, count, now):
             self._pass_on(outcome, channel, plan, data, stride, first, count, now)
         else:
@@ -134,17 +168,27 @@ class Relay(Passing):
         for begin, end in consecutive(fresh, numbers):
             first, count = numbers[begin], end - begin
             if repairs:
-                self._fill(channel, plan.sender, first, count, now)
+                self._fill(outcome, channel, plan.sender, first, count, now)
             piece = part(data, stride, begin, end)
             self._pass_on(outcome, channel, plan, piece, stride, first, count, now)
 
     def _fill(
-        self, channel: Announced, sender: Endpoint, first: int, count: int, now: Instant
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        sender: Endpoint,
+        first: int,
+        count: int,
+        now: Instant,
     ) -> None:
         """Note that packets came that somebody may have been asked for."""
         asked, round_trip = channel.gaps.fill(first, count, sender, now)
         if asked:
             self.counters.repaired += asked
+            active = self._table.resolve(channel.key[0])
+            upstream = () if active is None else active.entry.upstream[:1]
+            if any(self._owing.repaired(each, sender, asked, now) for each in upstream):
+                outcome.notes.append(Withholding(upstream[0]))
         if round_trip:
             self._round_trips.measure(sender, round_trip)
 
@@ -170,10 +214,19 @@ class Relay(Passing):
         assert isinstance(channel, Announced)
         plan = channel.single_plan(sender, active.word, active.pace, run.first)
         for begin, end in taken:
-            self._sift(outcome, channel, plan, cut_out(run, begin, end), now)
-            self._serve(outcome, channel, plan, cut_out(run, begin, end), now)
+            piece = cut_out(run, begin, end)
+            proven = (
+                [piece]
+                if self._guard is None
+                else self._proven(outcome, channel, piece, sender, now)
+            )
+            for part_of_it in proven:
+                self._sift(outcome, channel, plan, part_of_it, now)
+                self._serve(outcome, channel, plan, part_of_it, now)
         if channel.window.passed:
             self._note_gaps(channel, now, revealed_by=sender)
+        if run.reserved & FLAG_MANIFEST and self._guard is not None:
+            self._look_again(outcome, channel, now)
 
     def _is_welcome(self, channel: Announced, number: int) -> bool:
         """Tell whether this number is taken from one who is not upstream."""
@@ -210,7 +263,7 @@ class Relay(Passing):
                     outcome, channel, piece, run.stride, order_first, end - begin, now
                 )
             elif plan.deliver:
-                self._emit(outcome, channel, [(piece, run.stride)])
+                self._hand_over(outcome, channel, piece, run.stride, now)
         for to, marks in waiting:
             self._hand_on(outcome, channel, run, marks, to)
 
@@ -232,6 +285,10 @@ class Relay(Passing):
             self.counters.drop(reason or "no_entry", run.packets)
         elif sender not in active.entry.upstream:
             self._take_repair(outcome, run, channel, active, sender, now)
+        elif run.word & 0xFFFF == Option.CREDENTIAL:
+            for datagram in split(run.data, run.stride):
+                self._take_credential(outcome, bytes(datagram), sender, now)
+                self._hear_early(outcome, run.origin_key, now)
         elif run.word & 0xFFFF == Option.HEARTBEAT:
             for datagram in split(run.data, run.stride):
                 self._learn(outcome, bytes(datagram), run, active, sender, now)
@@ -249,9 +306,11 @@ class Relay(Passing):
     ) -> str | None:
         """Give the reason not to take a run at all."""
         version, tree_version, option = run.word >> 24, run.word >> 16 & 0xFF, run.word & 0xFFFF
-        if version != VERSION or option not in (Option.DATA, Option.HEARTBEAT):
+        if version != VERSION or option not in _OPTIONS[self._guard is not None]:
             return "malformed"
-        if not run.origin_key & ORIGIN_MASK or not run.reserved & CHANNEL_MASK:
+        if not run.origin_key & ORIGIN_MASK:
+            return "malformed"
+        if self._guard is None and not run.reserved & CHANNEL_MASK:
             return "malformed"
         if run.origin_key in self._origins:
             return "own"
@@ -291,6 +350,10 @@ class Relay(Passing):
                 channel.take_beginning()
             self.counters.drop("old_heartbeat")
             return
+        holds = self._beat_holds(message, datagram, run, now)
+        if not holds:
+            self._disbelieve(outcome, (datagram, run, sender), active, holds, now)
+            return
         active.pace.alive(now)
         channel = self._announced(key, channel, message, datagram, now)
         if channel is None:
@@ -308,6 +371,36 @@ class Relay(Passing):
         self._note_tail(channel, now)
         for held, held_sender in self._unknown.take(key):
             self._run(outcome, held, held_sender, now)
+
+    def _disbelieve(
+        self,
+        outcome: Outcome,
+        heard: tuple[bytes, Run, Endpoint],
+        active: Active,
+        holds: bool | None,
+        now: Instant,
+    ) -> None:
+        """Drop a forged heartbeat; keep one that cannot be judged, and ask who its origin is."""
+        _, run, sender = heard
+        if holds is False:
+            self._note_forged(outcome, 1, sender, run)
+            return
+        self.counters.drop("unproven")
+        key = (run.origin_key, run.reserved & CHANNEL_MASK)
+        self._early.pop(key, None)
+        self._early[key] = heard
+        if len(self._early) > MAXIMUM_UNKNOWN:
+            del self._early[next(iter(self._early))]
+        if self._unknown.asks(key, now):
+            self._request(outcome, key, active.entry, Wanted(run.first, b"\0"), sender)
+
+    def _hear_early(self, outcome: Outcome, origin_key: int, now: Instant) -> None:
+        """Look again at heartbeats of an origin that nobody could judge."""
+        for key in [key for key in self._early if key[0] == origin_key]:
+            datagram, run, sender = self._early.pop(key)
+            active = self._table.resolve(origin_key)
+            if active is not None and sender in active.entry.upstream:
+                self._learn(outcome, datagram, run, active, sender, now)
 
     def _announced(
         self,
@@ -328,6 +421,8 @@ class Relay(Passing):
             return None
         window = self._laid_aside.pop((key, message.group, message.origin_address), None)
         channel = Announced(key, message, datagram, self._parameters, now, window)
+        if self._guard is not None:
+            channel.proofs = Proofs()
         if self._ordered is not None:
             channel.order = Order(channel.window, self._ordered, self._room)
         self._table.add(channel)
@@ -339,7 +434,7 @@ class Relay(Passing):
     ) -> None:
         """Let data of an unknown channel wait, and ask its sender for the announcement."""
         key = (run.origin_key, run.reserved & CHANNEL_MASK)
-        if not active.wanted:
+        if not active.wanted and run.reserved & CHANNEL_MASK:
             self.counters.drop("no_members", run.packets)
             return
         is_first = self._unknown.until(key) is None

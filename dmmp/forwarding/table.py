@@ -7,6 +7,7 @@ Everything is keyed by session and origin, because any host may originate (Decis
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from operator import is_
 
 from dmmp.actions import Branch, ForwardingEntry
@@ -22,6 +23,9 @@ from dmmp.types import Endpoint, Instant, IpAddress
 
 Wants = dict[IpAddress, Interest]
 """Interest by group, so that a channel finds its record at once."""
+
+KEY_GROUP = ip_address("0.0.0.0")
+"""What the channel of an origin's key messages has in place of a group: all branches get it."""
 
 Admission = tuple[Endpoint, Channel]
 """A branch, and a channel it did not get before."""
@@ -42,15 +46,22 @@ class Active:
         "entry",
         "interests",
         "pace",
+        "takes_keys",
         "versions",
         "wanted",
         "word",
     )
 
     def __init__(
-        self, entry: ForwardingEntry, former: Active | None, pace: Pace, versions: Versions
+        self,
+        entry: ForwardingEntry,
+        former: Active | None,
+        pace: Pace,
+        versions: Versions,
+        takes_keys: bool = False,
     ) -> None:
         self.entry = entry
+        self.takes_keys = takes_keys
         self.pace = pace
         self.versions = versions
         self.word = VERSION << 24 | entry.tree_version << 16 | Option.DATA
@@ -111,13 +122,16 @@ class Active:
 
     def delivers(self, channel: Channel) -> bool:
         """Tell whether this host's programs want the channel."""
+        if channel.group == KEY_GROUP:
+            return self.takes_keys
         return _admits(self.deliver, channel.group, channel.source)
 
 
 class Table:
     """The entries, and the channels by origin key and number."""
 
-    def __init__(self, parameters: Parameters) -> None:
+    def __init__(self, parameters: Parameters, takes_keys: bool = False) -> None:
+        self.takes_keys = takes_keys
         self.channels: dict[Key, Channel] = {}
         self.entries: dict[int, Active] = {}
         self._announced_count = 0
@@ -166,7 +180,7 @@ class Table:
             pace, versions = former.pace, former.versions
             versions.change(entry.tree_version, now)
         pace.patience = entry.patience
-        active = self.entries[key] = Active(entry, former, pace, versions)
+        active = self.entries[key] = Active(entry, former, pace, versions, self.takes_keys)
         changed: list[Endpoint] | None = None
         if former is not None:
             changed = active.changed
@@ -212,6 +226,8 @@ def _kept(former: Active | None, to: Endpoint, interests: tuple[Interest, ...]) 
 
 
 def _admits(wants: Wants, group: IpAddress, source: IpAddress) -> bool:
+    if group == KEY_GROUP:
+        return True
     record = wants.get(group)
     return record is not None and record.admits(source)
 

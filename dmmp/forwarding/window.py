@@ -55,11 +55,15 @@ class Window:
     `highest` - n; missing numbers are counted as lost, unseen ones come from before the beginning
     (or from a pause) and are only not duplicates. `passed` lists the stretches of numbers that
     became missing, as (first, count), until whoever repairs takes them away.
+
+    Where numbers never repeat, because they are part of a nonce, nobody begins anew behind them:
+    without `restarts` old packets stay old, whoever sends them again.
     """
 
     __slots__ = (
         "_goes_on",
         "_old_row",
+        "_restarts",
         "_settled",
         "accepted_at",
         "highest",
@@ -69,7 +73,7 @@ class Window:
         "unseen",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, restarts: bool = True) -> None:
         self.highest = 0
         self.missing = 0
         self.unseen = _FULL
@@ -77,6 +81,7 @@ class Window:
         self.passed: list[tuple[int, int]] = []
         self.accepted_at: Instant = float("-inf")
         self._old_row = 0
+        self._restarts = restarts
         self._settled = False
         # Not settled, but the number before the next one sent is known to be `highest`.
         self._goes_on = False
@@ -177,6 +182,11 @@ class Window:
         age = (self.highest - number) & SEQUENCE_MASK
         return age < WINDOW and bool(self.missing >> age & 1)
 
+    def is_known(self, number: int) -> bool:
+        """Tell whether a number certainly came: it would be dropped as a duplicate."""
+        age = (self.highest - number) & SEQUENCE_MASK
+        return self.begun and age < WINDOW and not (self.missing | self.unseen) >> age & 1
+
     def missing_in(self, first: int, count: int) -> int:
         """Return `count` numbers from `first` on as bits, `first` the highest: 1 is missing.
 
@@ -236,7 +246,7 @@ class Window:
 
     def _take_old(self, number: int, now: Instant) -> bool:
         self._old_row += 1
-        if self._old_row < RESTART or now - self.accepted_at < RESTART_QUIET:
+        if not self._restarts or self._old_row < RESTART or now - self.accepted_at < RESTART_QUIET:
             return False
         self._begin_at(number)
         return self.admit(number, 1, now)

@@ -9,7 +9,18 @@ from __future__ import annotations
 import struct
 
 from dmmp.errors import DecodeError, DecodeReason, UsageError
-from dmmp.messages import bootstrap, data, joining, leaving, liveness, mesh, promotion
+from dmmp.messages import (
+    bootstrap,
+    data,
+    introducing,
+    joining,
+    keys,
+    leaving,
+    liveness,
+    mesh,
+    promotion,
+    security,
+)
 from dmmp.messages.bootstrap import (
     PingRpRequest,
     PingRpResponse,
@@ -18,9 +29,11 @@ from dmmp.messages.bootstrap import (
     SubscriptionRequest,
     SubscriptionResponse,
 )
-from dmmp.messages.data import Data, DataRequest, Error, Heartbeat
+from dmmp.messages.data import Credential, Data, DataRequest, Error, Heartbeat
 from dmmp.messages.header import HEADER, HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES, VERSION, read_header
+from dmmp.messages.introducing import IntroductionRequest, IntroductionResponse
 from dmmp.messages.joining import ClusterRequest, ClusterResponse, JoinRequest, JoinResponse
+from dmmp.messages.keys import KeyLeave, KeyRequest, KeyResponse, Rekey
 from dmmp.messages.leaving import LeaveReport, LeaveResponse
 from dmmp.messages.liveness import (
     ProbeRequest,
@@ -42,11 +55,23 @@ from dmmp.messages.promotion import (
     PromotionRequest,
 )
 from dmmp.messages.schema import FieldValue, Message, Tlv
+from dmmp.messages.security import CookieReply, HandshakeInitiation, HandshakeResponse, Sealed
 from dmmp.messages.tlv import build_tlvs, parse_tlvs
 from dmmp.messages.wiretypes import InvalidValue
 from dmmp.types import HostId, SessionId
 
-_FAMILIES = (data, bootstrap, joining, mesh, liveness, leaving, promotion)
+_FAMILIES = (
+    data,
+    bootstrap,
+    joining,
+    mesh,
+    liveness,
+    leaving,
+    promotion,
+    security,
+    keys,
+    introducing,
+)
 
 REGISTRY: dict[int, type[Message]] = {
     found.OPTION: found
@@ -116,13 +141,22 @@ __all__ = [
     "BreakResponse",
     "ClusterRequest",
     "ClusterResponse",
+    "CookieReply",
+    "Credential",
     "Data",
     "DataRequest",
     "Error",
+    "HandshakeInitiation",
+    "HandshakeResponse",
     "Heartbeat",
+    "IntroductionRequest",
+    "IntroductionResponse",
     "JoinNotification",
     "JoinRequest",
     "JoinResponse",
+    "KeyLeave",
+    "KeyRequest",
+    "KeyResponse",
     "LeaveReport",
     "LeaveResponse",
     "Message",
@@ -136,6 +170,8 @@ __all__ = [
     "PromotionRequest",
     "RefreshRequest",
     "RefreshResponse",
+    "Rekey",
+    "Sealed",
     "SetupRequest",
     "SetupResponse",
     "SourceRequest",

@@ -45,7 +45,8 @@ MAXIMUM_LINKS = 100
 class HostFlag(IntEnum):
     """Bits that say what a host is and offers (slides 9 and 16); unknown ones mean nothing.
 
-    FED: it is in the flow of data already and asks itself for what it lacks (slide 17).
+    FED: it is in the flow of data already and asks itself for what it lacks (slide 17). ORDINARY:
+    no authority lets it be a super node (slide 23).
     """
 
     NONE = 0
@@ -54,6 +55,7 @@ class HostFlag(IntEnum):
     RELAY_ONLY = 4
     OFFERS = 8
     FED = 16
+    ORDINARY = 32
 
 
 class Status(IntEnum):

@@ -11,6 +11,9 @@ from dmmp.messages.schema import Message, message, wire
 from dmmp.messages.wiretypes import address, octets, rest, text, uint8, uint16, uint32
 from dmmp.types import HostId, IpAddress
 
+MAXIMUM_CERTIFICATE_BYTES = 1024
+"""Longest certificate, DER (Decision 66)."""
+
 MAXIMUM_BITMAP_BYTES = 128
 """Longest bitmap of a data request: 1,024 sequence numbers (Decision 18)."""
 
@@ -36,6 +39,16 @@ class Heartbeat(Message):
     started: int = wire(
         uint8, doc="0 = nothing sent yet, so that `highest` means nothing; 1 = it counts"
     )
+
+
+@message(Option.CREDENTIAL)
+class Credential(Message):
+    """Decision 67. The certificate of an origin, ahead of what it signed.
+
+    Like data it names the origin in `source`, comes from upstream, and is passed on as it is.
+    """
+
+    certificate: bytes = wire(octets(MAXIMUM_CERTIFICATE_BYTES), doc="X.509, DER")
 
 
 @message(Option.DATA_REQUEST)

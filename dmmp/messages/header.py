@@ -45,6 +45,18 @@ FLAG_HEARTBEAT = 0x01000000
 """Set in the reserved word of heartbeats, clear in data: the two are numbered apart, and origin,
 sequence and reserved word together must never repeat under one key (Decision 42)."""
 
+FLAG_SEALED = 0x02000000
+"""Set where the payload is ciphertext and tag (Decision 67)."""
+
+FLAG_MANIFEST = 0x04000000
+"""Set in manifests, which are numbered like the data they list (Decision 67)."""
+
+FLAG_SIGNED = 0x08000000
+"""Set where the origin's signature stands behind the payload, for this packet alone."""
+
+EPOCH_SHIFT = 16
+"""Where in the reserved word the key epoch stands, 8 bits."""
+
 CHANNEL_MASK = 0x0000FFFF
 """Part of the reserved word in data that is the channel; above it are the key epoch, 8 bits, and
 the flags, 8 bits (Decision 8)."""

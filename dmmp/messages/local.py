@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dmmp.interest import Interest
-from dmmp.types import Endpoint, Instant
+from dmmp.types import Endpoint, HostId, Instant, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,59 @@ class TooLarge(LocalMessage):
 
     endpoint: Endpoint
     fits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Forged(LocalMessage):
+    """Packets of an origin that it did not send came from `forger` (Decision 67)."""
+
+    forger: Endpoint
+    session: SessionId
+    origin: HostId
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding(LocalMessage):
+    """Upstream did not send what it was asked for, and others had it (Decision 71)."""
+
+    upstream: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWanted(LocalMessage):
+    """Data of an epoch, 8 bits on the wire, cannot be opened: its secret is not here (Decision 68).
+
+    Or, if `failed`, the one that was guessed is not the right one.
+    """
+
+    session: SessionId
+    origin: HostId
+    epoch: int
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFits(LocalMessage):
+    """The secret that was guessed for an epoch has opened something (Decision 68)."""
+
+    session: SessionId
+    origin: HostId
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyNews(LocalMessage):
+    """An origin's signed word to all who hold its keys: a whole datagram (Decision 68)."""
+
+    session: SessionId
+    origin: HostId
+    datagram: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Credited(LocalMessage):
+    """An origin has shown a certificate that holds (Decision 67)."""
+
+    session: SessionId
+    origin: HostId

@@ -18,8 +18,10 @@ import construct
 from dmmp.errors import DecodeError, DecodeReason
 from dmmp.messages.wiretypes import (
     Address,
+    AllBut,
     Choice,
     Counted,
+    Exactly,
     InvalidValue,
     Octets,
     Record,
@@ -229,6 +231,10 @@ def _variable(field: WireField) -> _Step:
         return _choice(kind, name)
     if kind is rest:
         return _rest(name)
+    if isinstance(kind, AllBut):
+        return _all_but(kind.behind, name)
+    if isinstance(kind, Exactly):
+        return _exactly(kind.length, name)
     raise TypeError(f"{name}: no packed form for {kind!r}")
 
 
@@ -347,6 +353,39 @@ def _rest(name: str) -> _Step:
     def parse(data: bytes, at: int, values: list[object]) -> int:
         values.append(data[at:])
         return len(data)
+
+    return _Step(parse, lambda value: bytes(get(value)))
+
+
+def _exactly(size: int, name: str) -> _Step:
+    """Read and write raw bytes of one size."""
+    get = attrgetter(name)
+
+    def parse(data: bytes, at: int, values: list[object]) -> int:
+        if at + size > len(data):
+            raise _truncated(data, name)
+        values.append(data[at : at + size])
+        return at + size
+
+    def build(value: object) -> bytes:
+        found = bytes(get(value))
+        if len(found) != size:
+            raise InvalidValue(f"{name}: {len(found)} bytes, not {size}")
+        return found
+
+    return _Step(parse, build)
+
+
+def _all_but(behind: int, name: str) -> _Step:
+    """Read and write what is left of the datagram but so many bytes."""
+    get = attrgetter(name)
+
+    def parse(data: bytes, at: int, values: list[object]) -> int:
+        end = len(data) - behind
+        if end < at:
+            raise _truncated(data, name)
+        values.append(data[at:end])
+        return end
 
     return _Step(parse, lambda value: bytes(get(value)))
 

@@ -88,6 +88,25 @@ class Octets(construct.Subconstruct):  # type: ignore[misc]
         self.at_most = at_most
 
 
+class AllBut(construct.Construct):  # type: ignore[misc]
+    """Raw bytes up to so many before the end of the datagram, which later fields take."""
+
+    def __init__(self, behind: int) -> None:
+        super().__init__()
+        self.behind = behind
+
+    def _parse(self, stream: Any, context: Any, path: Any) -> bytes:
+        left: bytes = stream.read()
+        if len(left) < self.behind:
+            raise construct.StreamError(f"{len(left)} bytes left", path=path)
+        stream.seek(-self.behind, 1)
+        return left[: len(left) - self.behind]
+
+    def _build(self, obj: bytes, stream: Any, context: Any, path: Any) -> bytes:
+        stream.write(obj)
+        return obj
+
+
 class Counted(construct.Adapter):  # type: ignore[misc]
     """A list: a count byte, then that many elements; a tuple in Python."""
 
@@ -148,6 +167,9 @@ class Record(construct.Adapter):  # type: ignore[misc]
 Integer = construct.FormatField
 """What every unsigned integer below is."""
 
+Exactly = construct.Bytes
+"""What raw bytes of one size are."""
+
 uint8 = construct.Int8ub
 uint16 = construct.Int16ub
 uint32 = construct.Int32ub
@@ -182,6 +204,16 @@ def counted(element: construct.Construct, at_most: int) -> Counted:
 def octets(at_most: int) -> Octets:
     """Declare raw bytes: a 16-bit length, then that many bytes."""
     return Octets(at_most)
+
+
+def exactly(size: int) -> construct.Bytes:
+    """Declare raw bytes of one size: keys, tags, macs."""
+    return construct.Bytes(size)
+
+
+def all_but(behind: int) -> AllBut:
+    """Declare raw bytes up to `behind` before the end; fields of so many bytes come after it."""
+    return AllBut(behind)
 
 
 def choice(integer: construct.FormatField, choices: type[IntEnum]) -> Choice:

@@ -35,7 +35,7 @@ def choose(
     for host in sorted(candidates, key=lambda host: (not _offers(host), by_capacity(host))):
         if count >= parameters.super_nodes_most or count >= slots:
             break
-        if host.host in taken:
+        if host.host in taken or host.flags & HostFlag.ORDINARY:
             continue
         # A leaf feeds nobody: it may come if it found no place and the mesh has two left, of which
         # it leaves one for a host that can feed others.

@@ -211,7 +211,8 @@ class ClusterMember(ImprovingRole):
         most = parameters.retry_orphan_most if orphaned else parameters.retry_bootstrap_most
         pause = min(pause, most)
         self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
-        if self.failures >= self.parameters.offer_after and previous is None:
+        may_offer = previous is None and not self.standing.setup.ordinary
+        if self.failures >= self.parameters.offer_after and may_offer:
             offer = replace(self.record(now), flags=int(HostFlag.OFFERS))
             for point in self.standing.points.answering():
                 request = self.standing.make(SourceRequest, host=offer)
@@ -253,7 +254,8 @@ class ClusterMember(ImprovingRole):
         self.lost = (parent.record.host,)
         self.refused = self.lost
         led = parent.record.host == parent.super_node
-        if led and parent.successor.host == self.standing.host:
+        is_heir = parent.successor.host == self.standing.host
+        if led and is_heir and not self.standing.setup.ordinary:
             self.alarms.set(Alarm.CLAIM, now + self.parameters.claim_after)
         yield from ()
 

@@ -13,19 +13,20 @@ from random import Random
 from dmmp.actions import Action, Become, Report
 from dmmp.errors import UsageError
 from dmmp.events import RoleChanged
-from dmmp.messages.local import Carries
+from dmmp.messages.local import Carries, Forged, Withholding
 from dmmp.parameters import Parameters
 from dmmp.roles.cluster_member import ClusterMember
 from dmmp.roles.handover import Claim, Demotion, Handover
 from dmmp.roles.overlay import OverlayRole
 from dmmp.roles.paths import Paths
+from dmmp.roles.recovery import RecoveringRole
 from dmmp.roles.role import Input
 from dmmp.roles.source import Source
 from dmmp.roles.standing import HostSetup, Standing
 from dmmp.roles.states import Gone
 from dmmp.roles.super_node import SuperNode
 from dmmp.roles.view import View
-from dmmp.types import Endpoint, Instant
+from dmmp.types import SELF, Endpoint, Instant
 
 ROLES: dict[str, Callable[[Standing], OverlayRole]] = {
     "member": ClusterMember,
@@ -47,6 +48,8 @@ class EndHost:
 
     def receive(self, message: Input, sender: Endpoint, now: Instant) -> list[Action]:
         """Take one input, from a peer or (sender `SELF`) from this host; never raises."""
+        if isinstance(message, Forged | Withholding):
+            return self._on_bad_parent(message, now)
         if not self.paths.is_on and type(message) is not Carries:
             return self._carry_out(self.role.receive(message, sender, now), now)
         actions = self.paths.receive(message, sender, now)
@@ -56,6 +59,8 @@ class EndHost:
 
     def wake(self, now: Instant) -> list[Action]:
         """Handle every alarm that is due."""
+        if self.standing.distrusted:
+            self.standing.forgive(now)
         actions = self._carry_out(self.role.wake(now), now)
         if not self.paths.is_on:
             return actions
@@ -78,6 +83,16 @@ class EndHost:
             return view
         tables = (*view.tables, ("paths", len(self.paths)))
         return replace(view, paths=self.paths.views(), tables=tables)
+
+    def _on_bad_parent(self, message: Forged | Withholding, now: Instant) -> list[Action]:
+        role = self.role
+        if not isinstance(role, RecoveringRole):
+            return []
+        if isinstance(message, Forged):
+            actions = list(role.on_forged(message, SELF, now))
+        else:
+            actions = list(role.on_withholding(message, SELF, now))
+        return self._carry_out(actions, now) + self._follow(now)
 
     def _follow(self, now: Instant) -> list[Action]:
         if isinstance(self.role.state, Gone):

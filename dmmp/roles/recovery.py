@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from dmmp.actions import Report, Send
-from dmmp.events import ParentLost
+from dmmp.events import ParentLost, PeerViolation
 from dmmp.messages import (
     LeaveReport,
     LeaveResponse,
@@ -23,8 +23,8 @@ from dmmp.messages import (
     StatusReport,
     StatusResponse,
 )
-from dmmp.messages.common import HostRecord, HostState, LeaveReason, RefreshKind, located
-from dmmp.messages.local import Silence, Unreachable
+from dmmp.messages.common import HostFlag, HostRecord, HostState, LeaveReason, RefreshKind, located
+from dmmp.messages.local import Forged, Silence, Unreachable, Withholding
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS
 from dmmp.policies.parents import Candidate
@@ -34,7 +34,7 @@ from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.standing import Standing
-from dmmp.roles.states import Confirming, Leaving, Offer, Parent
+from dmmp.roles.states import Confirming, Joined, Leaving, Offer, Parent
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 RELATIVE_TRIES = 2
@@ -253,6 +253,38 @@ class RecoveringRole(SeekingRole):
             yield from self.seek(self.elsewhere(parent), now)
         yield from self.tell_children(now)
 
+    def on_forged(self, message: Forged, sender: Endpoint, now: Instant) -> Actions:
+        """Leave a parent that passes on what the origin did not send: it should have checked.
+
+        Nobody else is told why: a word is no proof, and would be a weapon for liars (Decision 67).
+        """
+        parent = self.parent()
+        if parent is None or parent.endpoint != message.forger:
+            return
+        reason = f"{message.packets} packets came from it that the source did not send"
+        yield Report(PeerViolation("Decision 67", reason, message.forger))
+        self.standing.distrust(parent.record.host, now)
+        if not isinstance(self.state, Leaving):
+            yield from self.lose_parent("passes on forgeries", now)
+
+    def on_withholding(self, message: Withholding, sender: Endpoint, now: Instant) -> Actions:
+        """Move away from a parent that does not send what it could, while it still serves.
+
+        It may only be overloaded, so it is told nothing but goodbye (Decision 71).
+        """
+        parent = self.parent()
+        if (
+            parent is None
+            or parent.endpoint != message.upstream
+            or not isinstance(self.state, Joined)
+            or parent.record.flags & HostFlag.SOURCE
+        ):
+            return
+        reason = "others had what it did not send"
+        yield Report(PeerViolation("Decision 71", reason, message.upstream))
+        self.standing.distrust(parent.record.host, now)
+        yield from self.move_elsewhere(parent, (), now)
+
     def _tell_relatives(self, parent: Parent, now: Instant) -> Actions:
         """Tell the relatives, who may share this parent, what was found (slide 18)."""
         subject = parent.record
@@ -262,6 +294,8 @@ class RecoveringRole(SeekingRole):
 
     def is_shunned(self, host: HostId) -> bool:
         """Tell whether a host is known to be no parent for this one."""
+        if host in self.standing.distrusted:
+            return True
         return host == self.former and self.parent() is None
 
     def backup_offers(self, parent: Parent) -> list[Offer]:

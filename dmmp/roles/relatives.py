@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from dmmp.actions import Branch
 from dmmp.interest import Interest, union
-from dmmp.messages.common import HostRecord, located
+from dmmp.messages.common import HostFlag, HostRecord, located
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import by_capacity
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, serial_newer
@@ -265,12 +265,14 @@ class Children:
     def heirs_of(self, at_most: int) -> tuple[HostRecord, ...]:
         """Return the cluster children that could take this host's place, the most capable first.
 
-        Leaves cannot: they would feed nobody (slide 21).
+        Leaves cannot: they would feed nobody (slide 21). Nor can who has no certificate for it.
         """
         able = [
             (by_capacity(child.record), child)
             for child in self.confirmed.values()
-            if child.record.out_degree > 1 and not child.mesh
+            if child.record.out_degree > 1
+            and not child.mesh
+            and not child.record.flags & HostFlag.ORDINARY
         ]
         best = nsmallest(at_most, able, key=itemgetter(0))
         return tuple(located(child.record, child.endpoint) for _, child in best)

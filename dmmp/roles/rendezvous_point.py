@@ -388,9 +388,9 @@ class RendezvousPoint(Role):
     ) -> Actions:
         source = session.hosts.get(session.source)
         offers = record.flags & RELAYING
-        if source is None or (
-            is_leaf(record, self.parameters.leaf_below) and not offers and state is HostState.ACTIVE
-        ):
+        if source is None or record.flags & HostFlag.ORDINARY:
+            return
+        if is_leaf(record, self.parameters.leaf_below) and not offers and state is HostState.ACTIVE:
             return
         report = StatusReport(
             session=session.id, tree_version=session.tree_version, state=state, subject=record

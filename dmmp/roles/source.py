@@ -155,7 +155,11 @@ class Source(RegisteredSource):
         """
         if any(heir.host in self.mesh.peers or heir.host in self.invited for heir in heirs):
             return
-        usable = [heir for heir in heirs if heir.host and heir.endpoint.port]
+        usable = [
+            heir
+            for heir in heirs
+            if heir.host and heir.endpoint.port and not heir.flags & HostFlag.ORDINARY
+        ]
         if not usable or len(self.mesh) + len(self.invited) >= self.parameters.super_nodes_most:
             return
         self.heirs[usable[0].host] = tuple(usable[1:])
@@ -226,7 +230,7 @@ class Source(RegisteredSource):
                 known = True
             elif peer is None and invited is None and not self.is_settled(now):
                 return  # It was one before this source came, and may be invited in a moment.
-        claims = message.sender.flags & ~HostFlag.FED
+        claims = message.sender.flags & ~(HostFlag.FED | HostFlag.ORDINARY)
         if message.kind == RefreshKind.CHILD and (known or not claims):
             yield from self.on_child_refresh(message, sender, now)
             return

@@ -59,9 +59,16 @@ class Alarm(Enum):
     CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
 
 
+MOST_DISTRUSTED = 16
+"""Hosts that are distrusted at one time."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostSetup:
-    """What a host is told at its start; `instance` is a random 64-bit number of this start."""
+    """What a host is told at its start; `instance` is a random 64-bit number of this start.
+
+    `ordinary` says that its certificate does not let it be a super node (slide 23).
+    """
 
     session_name: str
     rendezvous_points: tuple[Endpoint, ...]
@@ -69,6 +76,7 @@ class HostSetup:
     instance: int
     name: str = ""
     relay_only: bool = False
+    ordinary: bool = False
 
 
 class Standing:
@@ -83,6 +91,7 @@ class Standing:
         self.children = Children(parameters)
         self.kinship = Kinship(parameters)
         self.wanted: dict[IpAddress, Interest] = {}
+        self.distrusted: dict[HostId, Instant] = {}
         self.session: SessionId = NO_SESSION
         self.host: HostId = NO_HOST
         self.observed: Endpoint = NOWHERE
@@ -145,6 +154,8 @@ class Standing:
         """Describe this host to others."""
         if self.setup.relay_only:
             flags |= HostFlag.RELAY_ONLY
+        if self.setup.ordinary:
+            flags |= HostFlag.ORDINARY
         return HostRecord(
             host=self.host,
             endpoint=self.observed,
@@ -154,6 +165,21 @@ class Standing:
             free_slots=min(free, 0xFFFF),
             uptime=max(0, int(now - self.started)),
         )
+
+    def distrust(self, host: HostId, now: Instant) -> None:
+        """Have nothing from a host for a while; of too many, those distrusted longest are forgiven.
+
+        Not for good: who can forge addresses can make an honest host look like this.
+        """
+        self.distrusted.pop(host, None)
+        self.distrusted[host] = now + self.parameters.distrust
+        if len(self.distrusted) > MOST_DISTRUSTED:
+            del self.distrusted[next(iter(self.distrusted))]
+
+    def forgive(self, now: Instant) -> None:
+        """Forget whom was distrusted long enough."""
+        for host in [host for host, until in self.distrusted.items() if until <= now]:
+            del self.distrusted[host]
 
     def wants(self) -> tuple[Interest, ...]:
         """Return what this host's own programs want."""

@@ -14,7 +14,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from dmmp.actions import Action, Install, PathMtu, Replay, Report, Send, Withdraw
+from dmmp.actions import (
+    Action,
+    ForwarderAction,
+    Install,
+    InstallKey,
+    PathMtu,
+    Publish,
+    Replay,
+    Report,
+    Send,
+    Withdraw,
+)
 from dmmp.errors import DecodeError, UsageError
 from dmmp.events import Event, Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
@@ -35,6 +46,7 @@ from dmmp.messages.options import Option
 from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
 from dmmp.runtime.sockets import DatagramSocket
+from dmmp.security.gate import Gate
 from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 
 GOODBYE = 8.0
@@ -53,7 +65,7 @@ CONTROL_QUEUE_BYTES = 4 << 20
 """Control messages that wait for their turn, and bytes of them. Of more the oldest are dropped: who
 sent them has sent them again by then (Decision 9)."""
 
-_LAST_DATA_OPTION = Option.HEARTBEAT
+_LAST_DATA_OPTION = Option.CREDENTIAL
 _DATA_END = OPTION_OFFSET + 2
 _log = logging.getLogger(__name__)
 
@@ -61,7 +73,7 @@ _log = logging.getLogger(__name__)
 class DataPlane(Protocol):
     """The forwarder, as the driver uses it."""
 
-    def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
+    def apply(self, action: ForwarderAction, now: Instant) -> Outcome:
         """Carry out a role's wish."""
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
@@ -119,12 +131,14 @@ class Driver:
         edge: Edge | None = None,
         clock: Callable[[], Instant] = time.monotonic,
         datagram_bytes: int = 0,
+        gate: Gate | None = None,
     ) -> None:
         """Put the parts together; `datagram_bytes` is the least size that paths are probed for.
 
-        0: none is probed.
+        0: none is probed. Without `gate` control messages are neither sealed nor proven.
         """
         self.host = host
+        self.gate = gate
         self.paces = False
         """Whether the socket is told who loses packets, to spread their bursts (Decision 63)."""
         self.socket = socket
@@ -206,6 +220,7 @@ class Driver:
         now = self.clock()
         transmits: list[Transmit] = []
         deliveries: list[Delivery] = []
+        notes: list[LocalMessage] = []
         for burst in bursts:
             for part in (burst,) if _is_data(burst) else self._sorted_out(burst):
                 if self.forwarder is None:
@@ -214,7 +229,10 @@ class Driver:
                 outcome = self.forwarder.forward(part, now)
                 transmits += outcome.transmits
                 deliveries += outcome.deliveries
+                notes += outcome.notes
         self._out(transmits, deliveries)
+        for note in notes:
+            self.local(note)
         self._take_control()
         self.rearm()
 
@@ -255,6 +273,9 @@ class Driver:
         self.rearm()
 
     def _take_one(self, datagram: bytes, sender: Endpoint) -> None:
+        if self.gate is not None:
+            self._take_sealed(self.gate, datagram, sender)
+            return
         try:
             message = decode(datagram)
         except DecodeError as error:
@@ -264,6 +285,19 @@ class Driver:
         self.counters["control_received"] += 1
         now = self.clock()
         self._perform(self.host.receive(message, sender, now), now)
+
+    def _take_sealed(self, gate: Gate, datagram: bytes, sender: Endpoint) -> None:
+        now = self.clock()
+        messages, datagrams = gate.receive(datagram, sender, now)
+        self._send_sealed(datagrams)
+        for message in messages:
+            self.counters["control_received"] += 1
+            self._perform(self.host.receive(message, sender, now), now)
+
+    def _send_sealed(self, datagrams: Iterable[tuple[bytes, Endpoint]]) -> None:
+        for datagram, to in datagrams:
+            self.counters["control_sent"] += 1
+            self.socket.send_control(datagram, to)
 
     def local(self, message: LocalMessage) -> None:
         """Give the host an input of its own machine, and carry out what it wants."""
@@ -298,13 +332,28 @@ class Driver:
     def carry_out(self, outcome: Outcome) -> None:
         """Send and deliver what the forwarder wants."""
         self._out(outcome.transmits, outcome.deliveries)
+        for note in outcome.notes:
+            self.local(note)
 
     def _out(self, transmits: list[Transmit], deliveries: list[Delivery]) -> None:
+        if self.gate is not None:
+            transmits = self._without_requests(self.gate, transmits)
         if transmits:
             self.socket.send(transmits)
             self._note_size(transmits)
         if deliveries and self.edge is not None:
             self.edge.deliver(deliveries)
+
+    def _without_requests(self, gate: Gate, transmits: list[Transmit]) -> list[Transmit]:
+        """Seal the forwarder's requests, which are control messages; give back the data."""
+        data: list[Transmit] = []
+        for transmit in transmits:
+            if transmit.data[OPTION_OFFSET + 1] <= _LAST_DATA_OPTION:
+                data.append(transmit)
+            else:
+                now = self.clock()
+                self._send_sealed(gate.send_datagram(bytes(transmit.data), transmit.to, now))
+        return data
 
     def _note_size(self, transmits: list[Transmit]) -> None:
         """Have paths probed for larger datagrams once such are sent: a relay is told no size."""
@@ -323,7 +372,7 @@ class Driver:
                     self._send(message, to, whole, now)
                 case PathMtu(endpoint, datagram_bytes):
                     self.socket.set_path_mtu(endpoint, datagram_bytes)
-                case Install() | Withdraw() | Replay():
+                case Install() | Withdraw() | Replay() | InstallKey() | Publish():
                     if isinstance(action, Install) and not action.entry.upstream:
                         self.tree_version = action.entry.tree_version
                     if self.paces and isinstance(action, Replay) and any(action.bitmap):
@@ -337,6 +386,9 @@ class Driver:
 
     def _send(self, message: Message, to: Endpoint, whole: bool, now: Instant) -> None:
         try:
+            if self.gate is not None:
+                self._send_through(self.gate, message, to, whole, now)
+                return
             datagram = encode(message)
         except UsageError as error:
             # What a table grew to may fit no message; the node lives on, and others with it.
@@ -348,6 +400,16 @@ class Driver:
             self.socket.send_control(datagram, to)
         elif not self.socket.send_probe(datagram, to):
             self._perform(self.host.receive(TooLarge(to), SELF, now), now)
+
+    def _send_through(
+        self, gate: Gate, message: Message, to: Endpoint, whole: bool, now: Instant
+    ) -> None:
+        for datagram, receiver in gate.send(message, to, now, whole):
+            self.counters["control_sent"] += 1
+            if not whole or receiver != to:
+                self.socket.send_control(datagram, receiver)
+            elif not self.socket.send_probe(datagram, receiver):
+                self._perform(self.host.receive(TooLarge(to), SELF, now), now)
 
     def _on_event(self, event: Event) -> None:
         match event:
@@ -369,7 +431,7 @@ class Driver:
     def rearm(self) -> None:
         """Set the one timer to the earliest alarm there is."""
         earliest = float("inf")
-        for owner in (self.host, self.forwarder, self.edge):
+        for owner in (self.host, self.forwarder, self.edge, self.gate):
             if owner is not None and (alarm := owner.next_alarm()) is not None:
                 earliest = min(earliest, alarm[0])
         if earliest >= self._timer_at:
@@ -408,6 +470,8 @@ class Driver:
                 self._perform(self.host.receive(Silence(silent.since), SELF, now), now)
         if self.edge is not None:
             self.edge.wake(now)
+        if self.gate is not None:
+            self._send_sealed(self.gate.wake(now))
         self.rearm()
 
 

@@ -11,8 +11,8 @@ import gc
 import random
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from dmmp.forwarding.forwarder import Forwarder
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
+from dmmp.roles.keyed import KeyedHost
 from dmmp.roles.rendezvous_point import RendezvousPoint
 from dmmp.roles.standing import HostSetup
 from dmmp.runtime import observe
@@ -31,9 +32,22 @@ from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.groups import Group
 from dmmp.runtime.interface import Interface
 from dmmp.runtime.locate import Place, locate
+from dmmp.runtime.securing import (
+    NONE,
+    UNSECURED,
+    Renewing,
+    SecurityOptions,
+    locate_points,
+    security_of,
+)
 from dmmp.runtime.sockets import DatagramSocket, open_socket
-from dmmp.runtime.traffic import traffic_document
+from dmmp.runtime.traffic import security_document, traffic_document
 from dmmp.runtime.tun_addresses import TunAddresses
+from dmmp.security.data_guard import DataGuard
+from dmmp.security.data_keys import TAG_BYTES
+from dmmp.security.gate import Gate
+from dmmp.security.identity import CertifiedParty
+from dmmp.security.setup import Security
 from dmmp.tun.device import DEFAULT_MTU, Tun
 from dmmp.types import Endpoint
 
@@ -72,6 +86,7 @@ class NodeOptions:
     randomized: float = 0.0
     rate_limit: float | None = None
     paces: bool = False
+    security: SecurityOptions = UNSECURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,7 @@ class RendezvousOptions:
     listen: Endpoint | None = None
     name: str | None = None
     index: int = 0
+    security: SecurityOptions = UNSECURED
 
 
 def check_session(name: str) -> str:
@@ -114,26 +130,26 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
     try:
         edge = open_edge(options)
         socket = await open_socket(options.listen, options.datapath, options.rate_limit)
-        points = await stop.unless_stopped(
-            locate(options.places, options.session, lambda reason: lines.say(f"waiting: {reason}"))
-        )
+        say_unsecured(options.security, lines)
+        points = await stop.unless_stopped(_points(options, lines))
         if points is None:
             return 0
-        host = _host(options, name, points)
-        size = options.mtu + HEADER_BYTES
-        driver = Driver(host, socket, _forwarder(options), edge, datagram_bytes=size)
+        security = security_of(options.security, options.session, points)
+        host, gate, forwarder = _parts(options, name, tuple(points), security)
+        size = options.mtu + HEADER_BYTES + (0 if security is None else TAG_BYTES)
+        driver = Driver(host, socket, forwarder, edge, datagram_bytes=size, gate=gate)
         driver.paces = options.paces
         control = ControlServer(
-            listening, lambda: host_document(options, name, points, started, host, driver)
+            listening, lambda: host_document(options, name, tuple(points), started, host, driver)
         )
-        news = News(lines, points, lambda: _ready(options, name, driver))
+        news = News(lines, tuple(points), lambda: _ready(options, name, driver))
         driver.on_event(news)
         stop.driver = driver
         await control.start()
         edge = socket = None
         # What is here now stays: the collector need not look at it again and again.
         gc.freeze()
-        with news:
+        with news, renewing(options.security, security, driver, lines):
             await driver.run()
     finally:
         control.close()
@@ -145,23 +161,95 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
     return 0
 
 
-def _host(options: NodeOptions, name: str, points: tuple[Endpoint, ...]) -> EndHost:
+async def _points(options: NodeOptions, lines: observe.EventLines) -> dict[Endpoint, bytes]:
+    """Find the rendezvous points, and their keys if a session file says them."""
+
+    def say(reason: str) -> None:
+        lines.say(f"waiting: {reason}")
+
+    file = options.security.session_file
+    if file is not None:
+        return await locate_points(file, say)
+    return dict.fromkeys(await locate(options.places, options.session, say), b"")
+
+
+def say_unsecured(options: SecurityOptions, lines: observe.EventLines) -> None:
+    """Say loudly that nothing is secured."""
+    if options.mode == NONE:
+        lines.say(
+            "WARNING: --security none: nothing is encrypted, and anybody who reaches this host can "
+            "take part, read and forge",
+            "Unsecured",
+        )
+
+
+@contextmanager
+def renewing(
+    options: SecurityOptions, security: Security | None, driver: Driver, lines: observe.EventLines
+) -> Iterator[None]:
+    """Take up renewed certificates while the node runs, if it has one."""
+    party = None if security is None else security.party
+    if not isinstance(party, CertifiedParty) or options.credential_path is None:
+        yield
+        return
+
+    def renewed() -> None:
+        if isinstance(driver.forwarder, Forwarder):
+            driver.carry_out(driver.forwarder.renew_credential(party.credential))
+
+    renewal = Renewing(party, options.credential_path, renewed, lines.say)
+    task = asyncio.get_running_loop().create_task(renewal.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _parts(
+    options: NodeOptions, name: str, points: tuple[Endpoint, ...], security: Security | None
+) -> tuple[EndHost | KeyedHost, Gate | None, Forwarder]:
+    """Make host, gate and forwarder of a node."""
+    host = _host(options, name, points, security)
+    if security is None:
+        return host, None, _forwarder(options, None)
+    is_source = options.kind == "source"
+    gate = security.gate(time.monotonic(), Parameters(), central=is_source)
+    delivers = options.kind != "super-node"
+    keyed = KeyedHost(
+        host,
+        security.node_of(gate),
+        security.random,
+        random.Random(random.SystemRandom().getrandbits(64)),
+        security.wall,
+        is_source=is_source,
+        takes_keys=delivers or security.shared,
+    )
+    return keyed, gate, _forwarder(options, security.guard(delivers=delivers))
+
+
+def _host(
+    options: NodeOptions, name: str, points: tuple[Endpoint, ...], security: Security | None
+) -> EndHost:
     seed = random.SystemRandom()
+    out_degree = options.out_degree
+    if security is not None:
+        out_degree = min(out_degree, security.out_degree)
     setup = HostSetup(
         session_name=options.session,
         rendezvous_points=points,
-        out_degree=options.out_degree,
+        out_degree=out_degree,
         instance=seed.getrandbits(64),
         name=name,
         relay_only=options.kind == "super-node",
+        ordinary=security is not None and security.is_ordinary,
     )
     return EndHost(options.kind, setup, Parameters(), random.Random(seed.getrandbits(64)))
 
 
-def _forwarder(options: NodeOptions) -> Forwarder:
+def _forwarder(options: NodeOptions, guard: DataGuard | None) -> Forwarder:
     parameters = replace(Parameters(), random_forward=options.randomized)
     dice = random.Random(random.SystemRandom().getrandbits(64))
-    return Forwarder(parameters, ordered=options.ordered, rng=dice)
+    return Forwarder(parameters, ordered=options.ordered, rng=dice, guard=guard)
 
 
 class News:
@@ -254,7 +342,7 @@ def host_document(
     name: str,
     points: tuple[Endpoint, ...],
     started: float,
-    host: EndHost,
+    host: EndHost | KeyedHost,
     driver: Driver,
 ) -> observe.Document:
     """Make the document of `dmmp show` for a host."""
@@ -263,6 +351,7 @@ def host_document(
     document["rendezvous_points"] = [str(point) for point in points]
     document |= observe.view_document(host.view(now))
     document |= traffic_document(driver)
+    document["security"] = security_document(options.security, driver.gate)
     return document
 
 
@@ -279,21 +368,29 @@ async def run_rendezvous_point(options: RendezvousOptions, lines: observe.EventL
             options.sessions, Parameters(), random.Random(seed), index=options.index
         )
         socket = await open_socket(options.listen, "portable")
-        driver = Driver(host, socket)
+        say_unsecured(options.security, lines)
+        security = security_of(options.security, options.sessions[0], {})
+        gate = None
+        if security is not None:
+            gate = security.gate(time.monotonic(), Parameters(), central=True)
+        driver = Driver(host, socket, gate=gate)
         driver.on_event(lines)
-        control = ControlServer(listening, lambda: rendezvous_document(name, started, host, driver))
+        control = ControlServer(
+            listening, lambda: rendezvous_document(name, started, host, driver, options.security)
+        )
         stop.driver = driver
         await control.start()
         sessions = ", ".join(repr(session) for session in options.sessions)
         lines.say(f"ready: rendezvous point {name!r} of {sessions} on {socket.local}", "Ready")
-        await driver.run()
+        with renewing(options.security, security, driver, lines):
+            await driver.run()
     finally:
         control.close()
     return 0
 
 
 def rendezvous_document(
-    name: str, started: float, host: RendezvousPoint, driver: Driver
+    name: str, started: float, host: RendezvousPoint, driver: Driver, options: SecurityOptions
 ) -> observe.Document:
     """Make the document of `dmmp show` for a rendezvous point."""
     now = driver.clock()
@@ -304,6 +401,7 @@ def rendezvous_document(
     document |= {"session": sessions[0]["session"] if sessions else None, "children": []}
     document |= {"super_node": None, "groups": [], "backup": [], "sessions": sessions}
     document |= traffic_document(driver)
+    document["security"] = security_document(options, driver.gate)
     return document
 
 

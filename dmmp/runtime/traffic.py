@@ -13,6 +13,8 @@ from dmmp.runtime.driver import Driver
 from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.interface import Interface
 from dmmp.runtime.observe import Document, added
+from dmmp.runtime.securing import SecurityOptions
+from dmmp.security.gate import Gate
 
 TOTALS = ("data_received", "data_forwarded", "delivered", "duplicates", "lost", "dropped")
 """Counters that every node shows, in this order, whatever its role."""
@@ -49,6 +51,19 @@ def traffic_document(driver: Driver) -> Document:
         "edge": _edge(driver),
         "data_tables": tables,
     }
+
+
+def security_document(options: SecurityOptions, gate: Gate | None) -> Document:
+    """Show how a node is secured, and what its gate has seen and turned away."""
+    shown: Document = {"mode": options.mode}
+    if options.credential is not None:
+        peer = options.credential.peer
+        shown["name"] = peer.name
+    if gate is not None:
+        counted = gate.counters | gate.associations.counters
+        shown["counters"] = _happened(counted)
+        shown["tables"] = gate.associations.sizes()
+    return shown
 
 
 def _queues(driver: Driver) -> list[Document]:

@@ -7,7 +7,7 @@ checks notice a fault gives others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from dmmp.forwarding.forwarder import Forwarder
@@ -16,6 +16,7 @@ from dmmp.roles.end_host import EndHost
 from dmmp.roles.rendezvous_point import RendezvousPoint
 from dmmp.roles.standing import HostSetup
 from dmmp.sim.node import Forwards, Life, Node
+from dmmp.sim.secured import Secured
 from dmmp.sim.world import World
 from dmmp.types import Endpoint
 
@@ -24,11 +25,12 @@ SESSION = "sim"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Makers of all that runs on a machine."""
+    """Makers of all that runs on a machine; if `secured`, that makes the hosts and forwarders."""
 
     end_host: Callable[[str, HostSetup, Parameters, Random], EndHost] = EndHost
     forwarder: Callable[[Parameters], Forwards] = Forwarder
     rendezvous_point: Callable[..., RendezvousPoint] = RendezvousPoint
+    secured: Secured | None = None
 
 
 REAL = Parts()
@@ -42,9 +44,15 @@ def add_rendezvous_point(
     def begin(life: int) -> Life:
         rng = world.random(name, *_again(life))
         point = parts.rendezvous_point((session,), world.parameters, rng, index)
-        return Life(point, point.views)
+        if parts.secured is None:
+            return Life(point, point.views)
+        security = parts.secured.of(name, "rendezvous-point", life)
+        return Life(point, point.views, None, security.gate(world.now, world.parameters, True))
 
-    return _add(world, name, "rendezvous-point", 0, begin)
+    node = _add(world, name, "rendezvous-point", 0, begin)
+    if parts.secured is not None:
+        parts.secured.note_point(node.endpoint, name)
+    return node
 
 
 def add_end_host(
@@ -68,7 +76,11 @@ def add_end_host(
             name=name,
             relay_only=kind == "super-node",
         )
-        host = parts.end_host(kind, setup, world.parameters, world.random(name, *_again(life)))
+        rng = world.random(name, *_again(life))
+        if parts.secured is not None:
+            setup = replace(setup, ordinary=parts.secured.of(name, kind, life).is_ordinary)
+            return parts.secured.life(kind, setup, world.parameters, rng, life, world.now)
+        host = parts.end_host(kind, setup, world.parameters, rng)
         return Life(host, lambda now: (host.view(now),), parts.forwarder(world.parameters))
 
     return _add(world, name, kind, out_degree, begin)
@@ -80,7 +92,14 @@ def _again(life: int) -> tuple[int, ...]:
 
 
 def _add(world: World, name: str, kind: str, out_degree: int, begin: Callable[[int], Life]) -> Node:
-    host, views, forwarder = begin(0)
+    host, views, forwarder, gate = begin(0)
     return world.add(
-        name, kind, host, views, forwarder=forwarder, out_degree=out_degree, begin=begin
+        name,
+        kind,
+        host,
+        views,
+        forwarder=forwarder,
+        gate=gate,
+        out_degree=out_degree,
+        begin=begin,
     )

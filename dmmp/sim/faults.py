@@ -16,9 +16,10 @@ from dmmp.interest import no_interest
 from dmmp.messages import Option
 from dmmp.messages.header import HEADER, VERSION
 from dmmp.roles.view import View
+from dmmp.sim.carrying import GROUP, PROGRAM, SHORTEST_PAYLOAD
 from dmmp.sim.network import Conditions, Layer
 from dmmp.sim.node import Node
-from dmmp.sim.world import GROUP, PROGRAM, SHORTEST_PAYLOAD, World
+from dmmp.sim.world import World
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import DEFAULT_PORT, Endpoint, Instant
 

@@ -10,11 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from dmmp.actions import ANY_ORIGIN, ForwardingEntry, Install, Replay, Withdraw
+from dmmp.actions import (
+    ANY_ORIGIN,
+    ForwarderAction,
+    ForwardingEntry,
+)
 from dmmp.forwarding.burst import Burst, Outcome, Silent
 from dmmp.interest import Interest
 from dmmp.roles.role import Host
 from dmmp.roles.view import View
+from dmmp.security.gate import Gate
 from dmmp.sim.schedule import MICROSECONDS
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, SessionId
 
@@ -22,7 +27,7 @@ from dmmp.types import Endpoint, HostId, Instant, IpAddress, SessionId
 class Forwards(Protocol):
     """What a node needs of a forwarder; `forwarding.Forwarder` is the one that is meant."""
 
-    def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
+    def apply(self, action: ForwarderAction, now: Instant) -> Outcome:
         """Carry out a role's wish."""
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
@@ -53,6 +58,7 @@ class Life(NamedTuple):
     host: Host
     views: Callable[[Instant], tuple[View, ...]]
     forwarder: Forwards | None = None
+    gate: Gate | None = None
 
 
 class Heard:
@@ -96,6 +102,8 @@ class Node:
     host: Host
     views: Callable[[Instant], tuple[View, ...]]
     forwarder: Forwards | None = None
+    gate: Gate | None = None
+    """Seals its control messages; None where they travel as they are."""
     out_degree: int = 0
     begin: Callable[[int], Life] | None = None
     """Makes what runs after the restart of this number."""
@@ -177,7 +185,7 @@ class Node:
         """Forget what the life before knew; what programs want, and what was counted, stays."""
         self.past_duplicates = self.duplicates
         self.past_us += (self.gone_us or 0) - (self.started_us or 0)
-        self.host, self.views, self.forwarder = life
+        self.host, self.views, self.forwarder, self.gate = life
         self.lives += 1
         self.crashed = self.suspended = False
         self.stopped_us = self.gone_us = self.admitted_us = None

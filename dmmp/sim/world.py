@@ -1,60 +1,45 @@
 """The simulator's loop: pop, call the host, carry out its actions, arm its one alarm again (§4.10).
 
 The driver of simulated hosts, as `runtime/driver.py` is that of real ones: the same roles, the same
-forwarder, the same order of work. It decides nothing about the protocol. Control travels as
-objects, or with `wire` as bytes through the codec; data is always bytes.
+forwarder, the same order of work. It decides nothing about the protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address
-from random import Random
 
-from dmmp.actions import Action, Install, PathMtu, Replay, Report, Send, Withdraw
 from dmmp.errors import DecodeError, UsageError
-from dmmp.events import Admitted, ChildAdded, Event, Left, PeerViolation
-from dmmp.forwarding.burst import Burst, Outcome, Transmit
+from dmmp.forwarding.burst import Burst
 from dmmp.interest import Interest, interest
-from dmmp.messages import Message, ProbeRequest, decode, encode
-from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
-from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
+from dmmp.messages import Message, ProbeRequest, decode
+from dmmp.messages.header import HEADER_BYTES
+from dmmp.messages.local import Silence, Start, Stop, Subscribe
 from dmmp.parameters import Parameters
-from dmmp.policies.path_mtu import overhead_bytes
-from dmmp.roles.role import Host, Input
+from dmmp.roles.role import Host
 from dmmp.roles.view import View
-from dmmp.sim.addresses import Addresses, first_endpoint
-from dmmp.sim.checks import Bounds, Checks, Failure
-from dmmp.sim.network import PERFECT, Conditions, Network
+from dmmp.security.gate import Gate
+from dmmp.sim.addresses import first_endpoint
+from dmmp.sim.carrying import (
+    DATA_PLANE,
+    GROUP,
+    MOST_SPINS,
+    OPTION,
+    PROGRAM,
+    SHORTEST_PAYLOAD,
+    Arrival,
+    Carrying,
+)
+from dmmp.sim.checks import Bounds
+from dmmp.sim.network import PERFECT, Conditions
 from dmmp.sim.node import Forwards, Life, Node
-from dmmp.sim.schedule import MICROSECONDS, Schedule, microseconds, seconds
-from dmmp.sim.sizes import size_of
-from dmmp.sim.tally import Tally
+from dmmp.sim.schedule import MICROSECONDS, microseconds
 from dmmp.sim.topology import Topology
-from dmmp.sim.trace import Payload, Trace
+from dmmp.sim.trace import Trace
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import SELF, Endpoint, Instant, IpAddress
 
-GROUP = IPv4Address("239.1.2.3")
-"""The group the simulated programs use."""
 
-PROGRAM = Endpoint(IPv4Address("192.0.2.1"), 5004)
-"""Source address and port of the packets that the simulated program sends (RFC 5737)."""
-
-MOST_SPINS = 1_000
-"""Wakes of one host at one instant; more is a livelock."""
-
-SHORTEST_PAYLOAD = 8
-"""Bytes of the number that each simulated packet carries; more is filled up."""
-
-_DATA, _HEARTBEAT = b"\x00\x00", b"\x00\x01"
-_OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
-
-Arrival = tuple[Node, Node, Endpoint, Payload]
-"""What reaches a node: receiver, sender, where from, a datagram or a message as an object."""
-
-
-class World:
+class World(Carrying):
     """Nodes, the network among them, and the checks; `run_until` lets virtual time pass."""
 
     def __init__(
@@ -70,42 +55,18 @@ class World:
         trace: Trace | None = None,
         payload_bytes: int = SHORTEST_PAYLOAD,
     ) -> None:
-        self.seed = seed
-        self.parameters = parameters or Parameters()
-        self.network = Network(topology, self.random("network"), conditions)
-        self.trace = trace or Trace()
-        self._traces = self.trace.is_kept
-        self.wire = wire
-        self.tell_unreachable = tell_unreachable
-        self.now_us = 0
-        self.nodes: list[Node] = []
-        self.packets: list[int] = []
-        """When each packet was sent by the source's program, by number."""
-        self.checks = Checks(self.nodes, self.parameters, bounds or Bounds.of(self.parameters))
-        self.tally = Tally(self.nodes, self.packets)
-        self.undecodable = 0
-        self.sweep_us = MICROSECONDS
-        """How often the checks among all nodes run."""
-        self._filling = bytes(max(payload_bytes - SHORTEST_PAYLOAD, 0))
-        self._addresses = Addresses(topology)
-        self._numbers: dict[bytes, int] = {}
-        # A node first: a wake; a tuple: an arrival; else something to call.
-        self._schedule: Schedule[Arrival | Node | Callable[[], None]] = Schedule()
+        super().__init__(
+            seed,
+            topology,
+            conditions,
+            parameters=parameters,
+            bounds=bounds,
+            wire=wire,
+            tell_unreachable=tell_unreachable,
+            trace=trace,
+            payload_bytes=payload_bytes,
+        )
         self._schedule.push(MICROSECONDS, self._sweep)
-
-    def random(self, *purpose: object) -> Random:
-        """Make the generator of one entity and purpose; no two share their draws (§4.6)."""
-        return Random("/".join(str(part) for part in (self.seed, *purpose)))
-
-    @property
-    def now(self) -> Instant:
-        """Return the virtual time in seconds."""
-        return seconds(self.now_us)
-
-    @property
-    def failures(self) -> list[Failure]:
-        """Return what the checks found so far."""
-        return self.checks.failures
 
     # What a scenario does.
 
@@ -117,13 +78,14 @@ class World:
         views: Callable[[Instant], tuple[View, ...]],
         *,
         forwarder: Forwards | None = None,
+        gate: Gate | None = None,
         out_degree: int = 0,
         begin: Callable[[int], Life] | None = None,
     ) -> Node:
         """Put a machine somewhere; nothing runs on it before `start`."""
         place = self.network.topology.attach()
         endpoint = first_endpoint(place)
-        node = Node(name, kind, place, endpoint, host, views, forwarder, out_degree, begin)
+        node = Node(name, kind, place, endpoint, host, views, forwarder, gate, out_degree, begin)
         self.nodes.append(node)
         self._addresses.add(node)
         return node
@@ -138,10 +100,6 @@ class World:
     def node_at(self, endpoint: Endpoint) -> Node | None:
         """Find a node by where it receives datagrams."""
         return self._addresses.get(endpoint)
-
-    def at(self, instant: Instant, function: Callable[[], None]) -> None:
-        """Have something done at an instant to come."""
-        self._schedule.push(max(self.now_us, microseconds(instant)), function)
 
     def start(self, node: Node) -> None:
         """Switch a machine on."""
@@ -205,12 +163,6 @@ class World:
             node.wants[record.group] = (record, self.now_us)
         self.tally.wishes(node, self.now_us)
         self.tell(node, Subscribe(record))
-
-    def tell(self, node: Node, message: Input) -> None:
-        """Give a machine a local input, if it is on."""
-        if node.alive:
-            self._perform(node, node.host.receive(message, SELF, self._now_at(node)))
-            self._arm(node)
 
     def originate(self, node: Node, count: int = 1, group: IpAddress = GROUP) -> None:
         """Let the program on the source's machine send packets, each with the next number."""
@@ -283,9 +235,6 @@ class World:
                     self.checks.add(failure)
         self.checks.remains(self.now_us)
 
-    def _now_at(self, node: Node) -> Instant:
-        return (self.now_us + node.ahead_us) / MICROSECONDS
-
     def _arrive(self, arrival: Arrival) -> None:
         node, sender, origin, payload = arrival
         if not node.alive:
@@ -298,22 +247,36 @@ class World:
         node.received += 1
         now = (self.now_us + node.ahead_us) / MICROSECONDS
         if not isinstance(payload, Message):
-            if len(payload) >= HEADER_BYTES and payload[_OPTION] in (_DATA, _HEARTBEAT):
+            if len(payload) >= HEADER_BYTES and payload[OPTION] in DATA_PLANE:
                 forwarder = node.forwarder
                 if forwarder is not None:
                     burst = Burst(payload, len(payload), origin)
                     self._carry_out(node, forwarder.forward(burst, now))
                     self._arm_forwarder(node, forwarder)
                 return
-            try:
-                payload = decode(payload)
-            except DecodeError:
-                self.undecodable += 1
-                return
-        if type(payload) is ProbeRequest:
-            self.tally.probed(node, self.now_us)
-        self._perform(node, node.host.receive(payload, origin, now))
+            messages = self._read(node, bytes(payload), origin, now)
+        else:
+            messages = [payload]
+        for message in messages:
+            if type(message) is ProbeRequest:
+                self.tally.probed(node, self.now_us)
+            self._perform(node, node.host.receive(message, origin, now))
         self._arm(node)
+
+    def _read(
+        self, node: Node, datagram: bytes, sender: Endpoint, now: Instant
+    ) -> Sequence[Message]:
+        """Read a control message; through the node's gate, if it has one."""
+        if node.gate is not None:
+            taken = node.gate.receive(datagram, sender, now)
+            for data, to in taken.datagrams:
+                self._transmit_control(node, to, data)
+            return taken.messages
+        try:
+            return [decode(datagram)]
+        except DecodeError:
+            self.undecodable += 1
+            return []
 
     def _wake(self, node: Node) -> None:
         if node.armed_us != self.now_us:
@@ -325,6 +288,9 @@ class World:
         alarm = node.host.next_alarm()
         if alarm is not None and alarm[0] <= now:
             self._perform(node, node.host.wake(now))
+        if node.gate is not None and node.alive:
+            for data, to in node.gate.wake(now):
+                self._transmit_control(node, to, data)
         if node.forwarder is not None and node.alive:
             outcome, silences = node.forwarder.wake(now)
             self._carry_out(node, outcome)
@@ -342,158 +308,7 @@ class World:
             self.checks.fail("progress", self.now_us, node.name, detail)
             self._remove(node)
 
-    def _arm(self, node: Node) -> None:
-        """Arm the node's one timer for its host's next alarm, if that is earlier."""
-        if node.alive:
-            alarm = node.host.next_alarm()
-            if alarm is not None:
-                self._arm_at(node, alarm[0])
-
-    def _arm_forwarder(self, node: Node, forwarder: Forwards) -> None:
-        """Arm it for the forwarder's next alarm: only its own calls change that."""
-        if node.alive:
-            alarm = forwarder.next_alarm()
-            if alarm is not None:
-                self._arm_at(node, alarm[0])
-
-    def _arm_at(self, node: Node, at: Instant) -> None:
-        armed_us = node.armed_us
-        # A timer that rings too early finds nothing due and is armed again: cheaper than moving it.
-        if armed_us is not None and at * MICROSECONDS - node.ahead_us >= armed_us:
-            return
-        at_us = max(microseconds(at) - node.ahead_us, self.now_us)
-        if armed_us is None or at_us < armed_us:
-            node.armed_us = at_us
-            self._schedule.push(at_us, node)
-
     def _sweep(self) -> None:
         self.checks.sweep(self.now_us)
         self.tally.sweep(self.now_us)
         self._schedule.push(self.now_us + self.sweep_us, self._sweep)
-
-    # Carrying out actions.
-
-    def _perform(self, node: Node, actions: Sequence[Action]) -> None:
-        for action in actions:
-            if isinstance(action, Send):
-                self.send(node, action.message, action.to, action.whole)
-            elif isinstance(action, Report):
-                self._report(node, action.event)
-            elif isinstance(action, Install | Withdraw | Replay):
-                self._apply(node, action)
-            elif not isinstance(action, PathMtu):
-                self.checks.fail("contract", self.now_us, node.name, f"cannot do {action}")
-
-    def send(self, node: Node, message: Message, to: Endpoint, whole: bool = False) -> None:
-        """Send one control message from a node's address, whatever its host thinks of it."""
-        payload: Payload = message
-        try:
-            if self.wire:
-                payload = encode(message)
-            size = len(payload) if isinstance(payload, bytes) else size_of(message)
-        except UsageError as error:
-            self.checks.fail("contract", self.now_us, node.name, str(error))
-            return
-        node.sent += 1
-        node.sent_bytes += size
-        self.network.counts.sent_bytes += size
-        self._transmit(node, to, payload, size + overhead_bytes(to) if whole else 0)
-
-    def _transmit(self, node: Node, to: Endpoint, payload: Payload, whole_bytes: int = 0) -> None:
-        route = node.routes.get(id(to)) or self._addresses.find_route(node, to)
-        _, receiver, delay_us = route
-        network = self.network
-        if receiver is None:
-            network.counts.sent += 1
-            network.counts.unheard += 1
-        elif network.is_plain:
-            network.counts.sent += 1
-            self._schedule.push(self.now_us + delay_us, (receiver, node, node.endpoint, payload))
-        else:
-            for copy_us in network.carry(node.place, receiver.place, whole_bytes):
-                self._schedule.push(self.now_us + copy_us, (receiver, node, node.endpoint, payload))
-
-    def _apply(self, node: Node, action: Install | Withdraw | Replay) -> None:
-        if node.forwarder is None:
-            self.checks.fail("contract", self.now_us, node.name, "installs but never forwards data")
-            return
-        if isinstance(action, Install):
-            entry = action.entry
-            node.entries[entry.session, entry.origin] = entry
-        elif isinstance(action, Withdraw):
-            node.entries.pop((action.session, action.origin), None)
-        if not isinstance(action, Replay):
-            self._note_links(node)
-            self.checks.after_install(node, self.now_us)
-        self._carry_out(node, node.forwarder.apply(action, self._now_at(node)))
-        self._arm_forwarder(node, node.forwarder)
-
-    def _note_links(self, node: Node) -> None:
-        entry = node.entry
-        if entry is None:
-            node.upstream, node.downstream = (), {}
-            return
-        find = self._addresses.get
-        above = (find(endpoint) for endpoint in entry.upstream)
-        node.upstream = tuple(found for found in above if found is not None)
-        node.downstream = {
-            int(branch.endpoint.address): find(branch.endpoint) for branch in entry.downstream
-        }
-
-    def _carry_out(self, node: Node, outcome: Outcome) -> None:
-        for transmit in outcome.transmits:
-            self._transmit_burst(node, transmit)
-        for delivery in outcome.deliveries:
-            data, stride = delivery.data, delivery.stride
-            for at in range(0, len(data), stride):
-                self._deliver(node, bytes(data[at + HEADER_BYTES : at + stride]))
-
-    def _transmit_burst(self, node: Node, transmit: Transmit) -> None:
-        data, stride, to = transmit
-        size = len(data)
-        self.network.counts.sent_bytes += size
-        if data[_OPTION] == _DATA:
-            node.sent_data_bytes += size
-        else:
-            node.sent += 1
-            node.sent_bytes += size
-        if size <= stride and type(data) is bytes:
-            self._transmit(node, to, data)
-            return
-        for at in range(0, size, stride):
-            self._transmit(node, to, bytes(data[at : at + stride]))
-
-    def _deliver(self, node: Node, packet: bytes) -> None:
-        number = self._numbers.get(packet)
-        now_us = self.now_us
-        if number is None or not node.wants or not node.heard.add(number):
-            self.checks.after_delivery(node, number, now_us)
-        if number is not None:
-            self.tally.delivers(node, number, now_us)
-        if node.heard_us is None:
-            node.heard_us = now_us
-
-    def _report(self, node: Node, event: Event) -> None:
-        self.trace.event(self.now_us, node, event)
-        if isinstance(event, Admitted):
-            if node.admitted_us is None:
-                node.admitted_us = self.now_us
-                self.tally.wishes(node, self.now_us)
-        elif isinstance(event, ChildAdded):
-            self.checks.after_report(node, self.now_us)
-        elif isinstance(event, PeerViolation):
-            node.violations += 1
-        elif isinstance(event, Left):
-            self._remove(node)
-
-    def _remove(self, node: Node) -> None:
-        node.alive = False
-        node.gone_us = node.last_gone_us = self.now_us
-        node.armed_us = None
-        self.tally.goes(node, self.now_us)
-
-    def _bounce(self, node: Node, sender: Node) -> None:
-        """Let the sender's machine learn by ICMP that nobody listens there (RFC 792)."""
-        news = Unreachable(node.endpoint)
-        for delay_us in self.network.carry(node.place, sender.place)[:1]:
-            self.at(self.now + seconds(delay_us), lambda: self.tell(sender, news))

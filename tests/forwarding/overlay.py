@@ -5,7 +5,7 @@ Plays the role's only part in repair: whoever is allowed to ask is answered by a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from random import Random
@@ -16,7 +16,9 @@ from dmmp.forwarding.forwarder import Forwarder
 from dmmp.messages import decode
 from dmmp.messages.data import DataRequest
 from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
+from dmmp.messages.local import LocalMessage
 from dmmp.parameters import Parameters
+from dmmp.security.data_guard import DataGuard
 from dmmp.types import NO_HOST, Endpoint, HostId
 from tests.forwarding.build import GROUP, ORIGIN, SESSION, SOURCE, TREE, WANT, endpoint
 
@@ -54,8 +56,13 @@ class Overlay:
         links: Links,
         parameters: Parameters | None = None,
         ordered: float | None = None,
+        guards: Callable[[bool], DataGuard] | None = None,
     ) -> None:
+        """Make the source; `guards` makes a host's guard, told whether it is the source."""
         self.now = 0.0
+        self.notes: list[tuple[Host, LocalMessage]] = []
+        self.on_send: Callable[[bytes], object] = lambda data: None
+        self._guards = guards
         self.lost = 0
         self.sent = 0
         self.hosts: dict[Endpoint, Host] = {}
@@ -63,7 +70,7 @@ class Overlay:
         self._rng = rng
         self._parameters = parameters or Parameters()
         self._ordered = ordered
-        self._queue: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
+        self.queue: list[tuple[float, int, Endpoint, Endpoint, bytes]] = []
         self._count = 0
         self.source = self.add(0, None)
 
@@ -72,7 +79,10 @@ class Overlay:
         host = Host(
             endpoint(number),
             Forwarder(
-                self._parameters, ordered=self._ordered, rng=Random(self._rng.getrandbits(32))
+                self._parameters,
+                ordered=self._ordered,
+                rng=Random(self._rng.getrandbits(32)),
+                guard=None if self._guards is None else self._guards(parent is None),
             ),
             parent.at if parent else None,
         )
@@ -99,7 +109,7 @@ class Overlay:
             # Three round trips, as a role would measure them.
             6 * self.links.delay + 3 * self.links.jitter,
         )
-        self._carry_out(host, host.forwarder.apply(Install(entry), self.now))
+        self.carry_out(host, host.forwarder.apply(Install(entry), self.now))
 
     def originate(self, count: int = 1) -> None:
         """Let the source send packets with the next numbers."""
@@ -107,7 +117,7 @@ class Overlay:
         self.sent += count
         forwarder = self.source.forwarder
         outcome = forwarder.originate(SESSION, ORIGIN, TREE, GROUP, SOURCE, packets, self.now)
-        self._carry_out(self.source, outcome)
+        self.carry_out(self.source, outcome)
 
     def run(self, until: float) -> None:
         """Let time pass."""
@@ -118,18 +128,18 @@ class Overlay:
                 if host.alive and (alarm := host.forwarder.next_alarm()) is not None
             ]
             woken = min(alarms, default=(float("inf"), 0, self.source))
-            at = min(woken[0], self._queue[0][0] if self._queue else float("inf"))
+            at = min(woken[0], self.queue[0][0] if self.queue else float("inf"))
             if at > until:
                 break
             self.now = max(self.now, at)
-            if self._queue and self._queue[0][0] <= woken[0]:
-                _, _, sender, to, data = heappop(self._queue)
+            if self.queue and self.queue[0][0] <= woken[0]:
+                _, _, sender, to, data = heappop(self.queue)
                 self._arrive(sender, self.hosts[to], data)
             else:
                 host = woken[2]
                 outcome, silences = host.forwarder.wake(self.now)
                 host.silences += [(self.now, silent) for silent in silences]
-                self._carry_out(host, outcome)
+                self.carry_out(host, outcome)
         self.now = until
 
     def stream(self, count: int, gap: float, settle: float = 5.0) -> None:
@@ -171,32 +181,35 @@ class Overlay:
         """Count the packets that were sent because somebody asked."""
         return sum(host.forwarder.counters.replayed for host in self.hosts.values())
 
-    def _carry_out(self, host: Host, outcome: Outcome) -> None:
+    def carry_out(self, host: Host, outcome: Outcome) -> None:
+        """Do what a host's forwarder wants."""
         for delivery in outcome.deliveries:
             for at in range(0, len(delivery.data), delivery.stride):
                 one = bytes(delivery.data[at : at + delivery.stride])
                 host.got.append(int.from_bytes(one[HEADER_BYTES:], "big"))
+        self.notes += [(host, note) for note in outcome.notes]
         for data, stride, to in outcome.transmits:
             for at in range(0, len(data), stride):
                 self._send(host.at, to, bytes(data[at : at + stride]))
 
     def _send(self, sender: Endpoint, to: Endpoint, data: bytes) -> None:
         links, rng = self.links, self._rng
+        self.on_send(data)
         for _ in range(2 if rng.random() < links.repeat else 1):
             if rng.random() < links.loss:
                 self.lost += data[OPTION_OFFSET + 1] == 0
                 continue
             self._count += 1
             at = self.now + links.delay + rng.random() * links.jitter
-            heappush(self._queue, (at, self._count, sender, to, data))
+            heappush(self.queue, (at, self._count, sender, to, data))
 
     def _arrive(self, sender: Endpoint, host: Host, data: bytes) -> None:
         if not host.alive:
             return
-        if data[OPTION_OFFSET : OPTION_OFFSET + 2] <= b"\0\1":
-            self._carry_out(host, host.forwarder.forward(Burst(data, len(data), sender), self.now))
+        if data[OPTION_OFFSET : OPTION_OFFSET + 2] <= b"\0\2":
+            self.carry_out(host, host.forwarder.forward(Burst(data, len(data), sender), self.now))
             return
         asked = decode(data)
         assert isinstance(asked, DataRequest) and (asked.source != NO_HOST)
         replay = Replay(SESSION, asked.origin, asked.channel, asked.base, asked.bitmap, sender)
-        self._carry_out(host, host.forwarder.apply(replay, self.now))
+        self.carry_out(host, host.forwarder.apply(replay, self.now))

@@ -366,6 +366,9 @@ def test_counts_of_a_group_outlive_its_channels_and_are_bounded() -> None:
         "unknown_channels": 0,
         "unknown_bytes": 0,
         "laid_aside": 1,
+        "early": 0,
+        "unopened": 0,
+        "keys": 0,
     }
     assert (after["groups"], after["lost"]) == (before["groups"], 2)
 

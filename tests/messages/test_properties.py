@@ -227,7 +227,7 @@ def test_other_versions_are_refused(version: int) -> None:
     assert _refusal(bytes(datagram)) == (DecodeReason.VERSION, 0)
 
 
-@pytest.mark.parametrize("option", [0x0002, 0x00D0, 0x00F1, 0x8000, 0xFFFF])
+@pytest.mark.parametrize("option", [0x0003, 0x00DF, 0x00F1, 0x8000, 0xFFFF])
 def test_unknown_options_are_refused(option: int) -> None:
     """Decision 4."""
     assert _refusal(_datagram(option, b"")) == (DecodeReason.OPTION, 2)

@@ -107,10 +107,10 @@ class Overlay:
         self.environment = {DIRECTORY_VARIABLE: str(directory)}
         dmmp = [sys.executable, "-m", "dmmp"]
         internet["rp"].popen(
-            *dmmp, "rp", "--session", "demo", environment=self.environment,
+            *dmmp, "rp", "--security", "none", "--session", "demo", environment=self.environment,
             standard_output=subprocess.DEVNULL,
         )  # fmt: skip
-        arguments = ["--rp", str(internet["rp"].address), "--session", "demo"]
+        arguments = ["--security", "none", "--rp", str(internet["rp"].address), "--session", "demo"]
         arguments += ["--interface", UPLINK, "--group", group]
         for kind in ("source", "member"):
             internet[kind].popen(

@@ -17,10 +17,11 @@ from dmmp.parameters import Parameters
 from dmmp.roles.role import Input
 from dmmp.roles.view import View
 from dmmp.sim.addresses import first_endpoint
+from dmmp.sim.carrying import GROUP
 from dmmp.sim.checks import Bounds
 from dmmp.sim.node import Forwards, Node
 from dmmp.sim.topology import Uniform
-from dmmp.sim.world import GROUP, World
+from dmmp.sim.world import World
 from dmmp.types import Endpoint, HostId, Instant, SessionId
 
 SESSION = SessionId(1)

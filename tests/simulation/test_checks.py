@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from dmmp.actions import Action, Become, Install, Replay, Report, Withdraw
+from dmmp.actions import Action, Become, ForwarderAction, Report
 from dmmp.events import Admitted, ChildAdded, Left
 from dmmp.forwarding.burst import Burst, Outcome, Silent
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.interest import no_interest
 from dmmp.messages.local import Silence
 from dmmp.parameters import Parameters
+from dmmp.sim.carrying import GROUP
 from dmmp.sim.node import Node
-from dmmp.sim.world import GROUP, World
+from dmmp.sim.world import World
 from dmmp.types import HostId, Instant, IpAddress, SessionId
 from tests.simulation.stand_ins import (
     Scripted,
@@ -398,7 +399,7 @@ class Wakes:
     def __init__(self) -> None:
         self.alarm: tuple[Instant, str] | None = None
 
-    def apply(self, action: Install | Withdraw | Replay, now: Instant) -> Outcome:
+    def apply(self, action: ForwarderAction, now: Instant) -> Outcome:
         """Set the alarm."""
         self.alarm = (0.25, "SILENCE")
         return Outcome()

@@ -19,6 +19,7 @@ from dmmp.events import Event
 from dmmp.interest import interest, no_interest
 from dmmp.messages import REGISTRY, Message, encode
 from dmmp.messages.common import HostRecord, LeaveReason, RefreshKind, Status
+from dmmp.sim.carrying import GROUP
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
 from dmmp.sim.report import tree_lines
@@ -26,7 +27,7 @@ from dmmp.sim.scenario import add_end_host, add_rendezvous_point
 from dmmp.sim.schedule import seconds
 from dmmp.sim.topology import Uniform
 from dmmp.sim.trace import Payload, Trace, as_message
-from dmmp.sim.world import GROUP, World
+from dmmp.sim.world import World
 from tests.transcripts.printing import Cast, wish
 
 SEED = 1

@@ -1,0 +1,127 @@
+"""What proves a channel's packets: manifests by number, and packets that wait for theirs.
+
+Which signatures hold is the guard's to say, what becomes of packets the forwarder's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from dmmp.forwarding.burst import Run, compact
+from dmmp.forwarding.cache import RECORD_BYTES
+from dmmp.forwarding.repair import signed
+from dmmp.security.manifest import DIGEST_BYTES, Manifest
+from dmmp.types import Endpoint, Instant
+
+MOST_MANIFESTS = 2048
+"""Manifests held of a channel; at 64 packets each more than the cache holds packets."""
+
+MANIFEST_SECONDS = 4.0
+"""So long a manifest is held: twice the cache, for repairs that come late."""
+
+MOST_WAITING = 256
+"""Packets of a channel that wait for what proves them: four manifests' worth."""
+
+WAIT_SECONDS = 0.5
+"""So long they wait: time to ask for a lost manifest twice, and once more."""
+
+_BLOCK_BITS = 6
+
+
+class Waiting(NamedTuple):
+    """A run that waits, who sent it, and since when."""
+
+    run: Run
+    sender: Endpoint
+    since: Instant
+
+
+class Proofs:
+    """The manifests of one channel, and what waits for them."""
+
+    __slots__ = ("_blocks", "_last", "_order", "_packets", "_waiting", "waiting_bytes")
+
+    def __init__(self) -> None:
+        self._last: Manifest | None = None
+        self._order: deque[tuple[Instant, Manifest]] = deque()
+        self._blocks: dict[int, list[Manifest]] = {}
+        self._waiting: deque[Waiting] = deque()
+        self._packets = 0
+        self.waiting_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, manifest: Manifest, now: Instant) -> bool:
+        """Take a manifest that holds; False if it says what is known, as second copies do."""
+        if self.judge(manifest.first, manifest.digests) is True:
+            return False
+        self._last = manifest
+        self._order.append((now, manifest))
+        for block in _blocks(manifest):
+            self._blocks.setdefault(block, []).append(manifest)
+        while len(self._order) > MOST_MANIFESTS or self._order[0][0] < now - MANIFEST_SECONDS:
+            _, oldest = self._order.popleft()
+            for block in _blocks(oldest):
+                held = self._blocks[block]
+                held.remove(oldest)
+                if not held:
+                    del self._blocks[block]
+        return True
+
+    def judge(self, first: int, digests: bytes) -> bool | None:
+        """Tell whether consecutive packets are as listed: True all, False none of them is known.
+
+        None: they have to be looked at one by one.
+        """
+        last = self._last
+        if last is None:
+            return False
+        at = signed(first - last.first) * DIGEST_BYTES
+        if at >= 0 and last.digests[at : at + len(digests)] == digests:
+            return True
+        return None
+
+    def verdict(self, number: int, digest: bytes) -> bool | None:
+        """Tell whether a packet is the listed one; None if no manifest lists its number."""
+        for manifest in self._blocks.get(number >> _BLOCK_BITS, ()):
+            at = signed(number - manifest.first)
+            if 0 <= at < manifest.packets:
+                return manifest.digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == digest
+        return None
+
+    def hold(self, run: Run, sender: Endpoint, now: Instant) -> int:
+        """Let a run wait; return how many packets were dropped for it, the oldest first."""
+        run = run._replace(data=compact(run.data))
+        self._waiting.append(Waiting(run, sender, now))
+        self._packets += run.packets
+        self.waiting_bytes += len(run.data) + RECORD_BYTES
+        dropped = 0
+        while self._packets > MOST_WAITING:
+            dropped += self._pop().run.packets
+        return dropped
+
+    def release(self, now: Instant) -> tuple[list[Waiting], int]:
+        """Give back what waits, to be looked at again; also how many packets waited too long."""
+        waiting: list[Waiting] = []
+        late = 0
+        while self._waiting:
+            held = self._pop()
+            if now - held.since > WAIT_SECONDS:
+                late += held.run.packets
+            else:
+                waiting.append(held)
+        return waiting, late
+
+    def _pop(self) -> Waiting:
+        held = self._waiting.popleft()
+        self._packets -= held.run.packets
+        self.waiting_bytes -= len(held.run.data) + RECORD_BYTES
+        return held
+
+
+def _blocks(manifest: Manifest) -> range | tuple[int, ...]:
+    first = manifest.first >> _BLOCK_BITS
+    last = (manifest.first + manifest.packets - 1 & 0xFFFFFFFF) >> _BLOCK_BITS
+    return range(first, last + 1) if last >= first else (first, last)

@@ -1,0 +1,184 @@
+"""Sealed data: AES-256-GCM once at the origin, opened where it is delivered (Decision 8, slide 23).
+
+Origin, sequence number and reserved word of the header are the nonce, the whole header is
+associated data; so relays pass sealed packets on as they are. Who gets the epoch secrets, and when
+they change, is in `key_server` and `key_member`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from dmmp.messages.header import HEADER_BYTES
+from dmmp.types import Instant
+
+TAG_BYTES = 16
+
+NONCE = slice(8, 20)
+"""Where in the header the nonce stands: origin, sequence number, reserved word."""
+
+MOST_EPOCHS = 4
+"""Epochs of an origin whose secrets are held: the present one, and former ones for late packets."""
+
+MOST_ORIGINS = 64
+"""Origins whose secrets are held; the one installed longest ago goes first."""
+
+KEEP_SECONDS = 2.0
+"""So long the secret of a former epoch is held: as long as caches repair."""
+
+MOST_ERASURES = 1024
+"""Secrets that wait to be erased."""
+
+MOST_CIPHERS = 1024
+"""Ciphers that are kept ready; the rest are derived when they are needed."""
+
+BLOCK_BITS = 20
+"""Packets under one key, as a power of two: RFC 9001 §6.6 allows 2^23 for AES-GCM."""
+
+
+class DataKeys:
+    """Epoch secrets of origins (32 bytes each), and the ciphers that follow from them."""
+
+    def __init__(self) -> None:
+        self._erasures: deque[tuple[Instant, int, int]] = deque()
+        self._guessed: set[tuple[int, int]] = set()
+        self._rejected: dict[tuple[int, int], bytes] = {}
+        self._secrets: dict[int, dict[int, bytes]] = {}
+        self._ciphers: dict[tuple[int, int, int, int], AESGCM] = {}
+
+    def __len__(self) -> int:
+        return sum(len(epochs) for epochs in self._secrets.values())
+
+    def install(
+        self, origin_key: int, epoch: int, secret: bytes, now: Instant, certain: bool = True
+    ) -> bool:
+        """Hold the secret of an origin's epoch (8 bits); of too many the oldest is forgotten.
+
+        Those of former epochs are erased in a while (`KEEP_SECONDS`), by the next call of this or
+        of `erase_old`. Not `certain` is a guess: one that was wrong before, or that is about a
+        secret already held, is not taken up; tell whether it was.
+        """
+        self.erase_old(now)
+        name = (origin_key, epoch)
+        if not certain and (self.has(*name) or self._rejected.get(name) == secret):
+            return False
+        epochs = self._secrets.pop(origin_key, {})
+        self._secrets[origin_key] = epochs
+        if epochs.pop(epoch, secret) != secret:
+            self._drop_ciphers(origin_key, epoch)
+        if certain:
+            self._guessed.discard((origin_key, epoch))
+            for former in epochs:
+                self._erasures.append((now + KEEP_SECONDS, origin_key, former))
+            while len(self._erasures) > MOST_ERASURES:
+                self.erase(*self._erasures.popleft()[1:])
+        else:
+            self._guessed.add((origin_key, epoch))
+        epochs[epoch] = secret
+        if len(epochs) > MOST_EPOCHS:
+            self.erase(origin_key, next(iter(epochs)))
+        if len(self._secrets) > MOST_ORIGINS:
+            oldest = next(iter(self._secrets))
+            for each in list(self._secrets[oldest]):
+                self.erase(oldest, each)
+        return True
+
+    def reject(self, origin_key: int, epoch: int) -> None:
+        """Forget a guess that was wrong, and do not make it again."""
+        secret = self._secrets.get(origin_key, {}).get(epoch)
+        if secret is not None:
+            self._rejected[origin_key, epoch] = secret
+            if len(self._rejected) > MOST_ERASURES:
+                del self._rejected[next(iter(self._rejected))]
+        self.erase(origin_key, epoch)
+
+    def erase(self, origin_key: int, epoch: int) -> None:
+        """Forget a secret and all that follows from it."""
+        epochs = self._secrets.get(origin_key, {})
+        epochs.pop(epoch, None)
+        self._guessed.discard((origin_key, epoch))
+        if not epochs:
+            self._secrets.pop(origin_key, None)
+        self._drop_ciphers(origin_key, epoch)
+
+    def erase_old(self, now: Instant) -> None:
+        """Forget what has been of a former epoch long enough."""
+        while self._erasures and self._erasures[0][0] <= now:
+            _, origin_key, epoch = self._erasures.popleft()
+            if next(reversed(self._secrets.get(origin_key, {0: b""}))) != epoch:
+                self.erase(origin_key, epoch)
+
+    def is_certain(self, origin_key: int, epoch: int) -> bool:
+        """Tell whether a secret is no guess."""
+        return (origin_key, epoch) not in self._guessed
+
+    def make_certain(self, origin_key: int, epoch: int) -> None:
+        """Know that a guess was right."""
+        self._guessed.discard((origin_key, epoch))
+
+    def has(self, origin_key: int, epoch: int) -> bool:
+        """Tell whether this epoch's secret is held."""
+        return epoch in self._secrets.get(origin_key, ())
+
+    def cipher(self, origin_key: int, reserved: int, sequence: int) -> AESGCM | None:
+        """Return the cipher of a packet, by its header's fields; None without the secret."""
+        epoch, channel = reserved >> 16 & 0xFF, reserved & 0xFFFF
+        name = (origin_key, epoch, channel, sequence >> BLOCK_BITS)
+        cipher = self._ciphers.get(name)
+        if cipher is None:
+            secret = self._secrets.get(origin_key, {}).get(epoch)
+            if secret is None:
+                return None
+            if len(self._ciphers) >= MOST_CIPHERS:
+                del self._ciphers[next(iter(self._ciphers))]
+            cipher = self._ciphers[name] = AESGCM(data_key(secret, *name))
+        return cipher
+
+    def _drop_ciphers(self, origin_key: int, epoch: int) -> None:
+        for name in [name for name in self._ciphers if name[:2] == (origin_key, epoch)]:
+            del self._ciphers[name]
+
+
+def data_key(secret: bytes, origin_key: int, epoch: int, channel: int, block: int) -> bytes:
+    """Derive the key of 2^20 sequence numbers of a channel (HKDF-Expand, RFC 5869; 32 bytes)."""
+    info = b"dmmp data" + origin_key.to_bytes(8) + bytes((epoch,))
+    info += channel.to_bytes(2) + block.to_bytes(2)
+    return HKDFExpand(hashes.SHA256(), 32, info).derive(secret)
+
+
+def sealed(cipher: AESGCM, head: bytes, payload: bytes | memoryview) -> bytes:
+    """Seal one packet: the header as it goes out, ciphertext and tag behind it."""
+    return head + cipher.encrypt(head[NONCE], payload, head)
+
+
+def opened(
+    keys: DataKeys, origin_key: int, reserved: int, data: bytes | memoryview, stride: int, tail: int
+) -> bytes | None:
+    """Open a burst whose segments differ in sequence number only; headers stay in front.
+
+    `tail` bytes behind each tag do not belong to the ciphertext. The segments of the result are
+    `TAG_BYTES + tail` shorter. None if a tag does not hold, or the key is not there.
+    """
+    view = memoryview(data)
+    parts: list[bytes] = []
+    block = cipher = None
+    for at in range(0, len(view), stride):
+        end = min(at + stride, len(view))
+        head = bytes(view[at : at + HEADER_BYTES])
+        sequence = int.from_bytes(head[12:16])
+        if sequence >> BLOCK_BITS != block:
+            block = sequence >> BLOCK_BITS
+            cipher = keys.cipher(origin_key, reserved, sequence)
+        if cipher is None or end - at < HEADER_BYTES + TAG_BYTES + tail:
+            return None
+        try:
+            plain = cipher.decrypt(head[NONCE], view[at + HEADER_BYTES : end - tail], head)
+        except InvalidTag:
+            return None
+        parts += (head, plain)
+    return b"".join(parts)

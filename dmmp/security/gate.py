@@ -1,0 +1,194 @@
+"""The gate between a host and the network, for all control messages: sealed, proven, permitted.
+
+What comes in was sealed by a host with a valid credential, from its own address, and says no more
+than that credential allows; what goes out brings the keys of the hosts that it names. Roles know
+nothing of it. Sans-I/O, like all here; `driver` and the simulator stand between it and the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from dmmp.errors import AuthenticationError, DecodeError
+from dmmp.messages import IntroductionRequest, IntroductionResponse, decode, encode
+from dmmp.messages.header import HEADER_BYTES
+from dmmp.messages.options import TlvType
+from dmmp.messages.schema import Message, Tlv
+from dmmp.security.associations import Associations, Unknown
+from dmmp.security.data_keys import TAG_BYTES
+from dmmp.security.host import Datagram
+from dmmp.security.introductions import (
+    endpoints_in,
+    introduced,
+    introductions,
+    split_introductions,
+)
+from dmmp.security.limits import Recent
+from dmmp.security.peer import Peer
+from dmmp.security.permissions import permitted
+from dmmp.types import NO_HOST, Endpoint, Instant
+
+SEALED_BYTES = HEADER_BYTES + TAG_BYTES
+"""What a sealed message is longer than the message itself."""
+
+MOST_NAMED = 4096
+"""Endpoints of which it is known who named them, and hosts of which the id is: as many as keys."""
+
+ASK_AGAIN = 0.5
+"""Seconds until somebody is asked for the same key again."""
+
+ID_SECONDS = 60.0
+"""So long an id belongs to the host that used it last: four hold times in a cluster."""
+
+
+class Taken(NamedTuple):
+    """What came of a datagram: messages for the host (one or none), and what to send."""
+
+    messages: list[Message]
+    datagrams: list[Datagram]
+
+
+class Gate:
+    """One host's gate; `points` are the rendezvous points, who know every host's key.
+
+    `counters` counts what was dropped: `impersonating` bore another host's id, `forbidden` was
+    more than the credential allows, `malformed` no message at all. The associations count the rest.
+    """
+
+    def __init__(
+        self, associations: Associations, points: Iterable[Endpoint] = (), shared: bool = False
+    ) -> None:
+        self.associations = associations
+        self.counters = {"opened": 0, "impersonating": 0, "forbidden": 0, "malformed": 0}
+        self.counters |= {"introductions_asked": 0, "keys_learned": 0}
+        self._points = tuple(points)
+        self._shared = shared
+        self._named_by: Recent[Endpoint, Endpoint] = Recent(MOST_NAMED)
+        self._asked: Recent[Endpoint, Instant] = Recent(MOST_NAMED)
+        self._ids: Recent[tuple[int, int], tuple[bytes, Instant]] = Recent(MOST_NAMED)
+
+    def send(
+        self, message: Message, to: Endpoint, now: Instant, whole: bool = False
+    ) -> list[Datagram]:
+        """Seal a message with the keys of the hosts it names; what it waits for, if it must wait.
+
+        Of one that has to be of an exact size (`whole`) the padding gives way to the seal. Raise
+        `UsageError` for what fits no datagram.
+        """
+        if whole:
+            message = _shrunk(message)
+        return self.send_datagram(self._with_keys(message), to, now)
+
+    def send_datagram(self, datagram: bytes, to: Endpoint, now: Instant) -> list[Datagram]:
+        """Seal a message that is a datagram already and names nobody."""
+        sent = self.associations.send(datagram, to, now)
+        return self._ask_for(to, now) if isinstance(sent, Unknown) else sent
+
+    def receive(self, datagram: bytes, sender: Endpoint, now: Instant) -> Taken:
+        """Take a datagram of anybody; never raises."""
+        plaintexts, datagrams, peer = self.associations.receive(datagram, sender, now)
+        messages: list[Message] = []
+        for plaintext in plaintexts:
+            assert peer is not None
+            message = self._read(plaintext, peer, sender, datagrams, now)
+            if isinstance(message, IntroductionRequest):
+                datagrams += self._answer(message, sender, now)
+            elif message is not None and not isinstance(message, IntroductionResponse):
+                self.counters["opened"] += 1
+                messages.append(message)
+        return Taken(messages, datagrams)
+
+    def peer(self, endpoint: Endpoint) -> Peer | None:
+        """Return who is known to be at an endpoint."""
+        return self.associations.peer(endpoint)
+
+    def wake(self, now: Instant) -> list[Datagram]:
+        """Do what is due; whose key led nowhere is asked for anew when it is needed again."""
+        datagrams = self.associations.wake(now)
+        for endpoint in self.associations.failed():
+            self.associations.forget_key(endpoint)
+        return datagrams
+
+    def next_alarm(self) -> tuple[Instant, str] | None:
+        """Say when to wake it, and why."""
+        return self.associations.next_alarm()
+
+    def _read(
+        self,
+        plaintext: bytes,
+        peer: Peer,
+        sender: Endpoint,
+        datagrams: list[Datagram],
+        now: Instant,
+    ) -> Message | None:
+        """Read a message and the keys behind it; None, and a count, for what is not to be said."""
+        try:
+            datagram, rest = split_introductions(plaintext)
+            message = decode(datagram)
+        except DecodeError:
+            self.counters["malformed"] += 1
+            return None
+        if not self._owns_id(message, peer, sender, now):
+            self.counters["impersonating"] += 1
+            return None
+        try:
+            message = permitted(message, peer, sender)
+        except AuthenticationError:
+            self.counters["forbidden"] += 1
+            return None
+        for endpoint in endpoints_in(message):
+            self._named_by.put(endpoint, sender)
+        for endpoint, key in introductions(message, rest):
+            self.counters["keys_learned"] += 1
+            datagrams += self.associations.introduce(endpoint, key, now)
+        return message
+
+    def _owns_id(self, message: Message, peer: Peer, sender: Endpoint, now: Instant) -> bool:
+        """Tell whether the sender's id is its own: who uses one first has it while it uses it."""
+        if message.source == NO_HOST:
+            return True
+        node = str(sender).encode() if self._shared else peer.node
+        name = (message.session, message.source)
+        owner = self._ids.get(name)
+        if owner is not None and owner[0] != node and now - owner[1] < ID_SECONDS:
+            return False
+        self._ids.put(name, (node, now))
+        return True
+
+    def _with_keys(self, message: Message) -> bytes:
+        datagram = encode(message)
+        return datagram if self._shared else introduced(datagram, message, self.associations.key)
+
+    def _answer(
+        self, request: IntroductionRequest, sender: Endpoint, now: Instant
+    ) -> list[Datagram]:
+        answer = IntroductionResponse(
+            session=request.session, sequence=request.sequence, wanted=request.wanted
+        )
+        return self.send(answer, sender, now)
+
+    def _ask_for(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
+        """Ask who named an endpoint, and a rendezvous point, for its key."""
+        last = self._asked.get(endpoint)
+        if last is not None and now - last < ASK_AGAIN:
+            return []
+        self._asked.put(endpoint, now)
+        namer = self._named_by.get(endpoint)
+        datagrams: list[Datagram] = []
+        for to in dict.fromkeys([*([] if namer is None else [namer]), *self._points]):
+            if to == endpoint or self.associations.key(to) is None:
+                continue
+            self.counters["introductions_asked"] += 1
+            datagrams += self.send(IntroductionRequest(wanted=endpoint), to, now)
+        return datagrams
+
+
+def _shrunk(message: Message) -> Message:
+    """Take as much from the padding as the seal adds."""
+    tlvs = tuple(
+        Tlv(tlv.type, tlv.value[SEALED_BYTES:]) if tlv.type == TlvType.PADDING else tlv
+        for tlv in message.tlvs
+    )
+    return replace(message, tlvs=tlvs)

@@ -1,0 +1,1 @@
+"""Fuzzing: hostile bytes into every parser and machine; `python -m tests.fuzz`, see `__main__`."""
