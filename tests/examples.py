@@ -46,6 +46,7 @@ from dmmp.messages import (
     SubscriptionResponse,
     Tlv,
     TlvType,
+    encode,
 )
 from dmmp.messages.common import (
     ErrorCode,
@@ -60,6 +61,7 @@ from dmmp.messages.common import (
 )
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import Endpoint, HostId, SessionId
+from tests.association_examples import association_examples
 from tests.introducing_examples import introducing_examples
 from tests.key_examples import key_examples
 
@@ -435,6 +437,7 @@ def examples() -> list[tuple[str, Message]]:
         *_probes_and_reports(),
         *_leaving(),
         *_promotion(),
+        *association_examples(M6.endpoint, encode(LeaveReport(**_control(M6, 0x5EED0070)))),
         *key_examples(),
         *introducing_examples(),
     ]

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from dmmp.interest import FilterMode
-from dmmp.messages import REGISTRY, Data, TlvType
+from dmmp.messages import (
+    REGISTRY,
+    CookieReply,
+    Data,
+    HandshakeInitiation,
+    HandshakeResponse,
+    Sealed,
+    TlvType,
+)
 from dmmp.messages.common import (
     MAXIMUM_CANDIDATES,
     MAXIMUM_INTEREST,
@@ -34,6 +42,8 @@ NOTES = ROOT / "spec-notes"
 TEXT = MESSAGES.read_text(encoding="utf-8")
 DECISIONS = (NOTES / "decisions.md").read_text(encoding="utf-8")
 NOT_SENT = "Not sent by this implementation so far"
+MADE_AS_BYTES = (Data, HandshakeInitiation, HandshakeResponse, CookieReply, Sealed)
+"""What the forwarder and the associations send without making an object of it."""
 NAMED = (Status, HostFlag, Phase, HostState, LeaveReason, RefreshKind, FilterMode, ErrorCode)
 
 
@@ -53,10 +63,10 @@ def test_what_nothing_here_sends_is_marked() -> None:
     """Both ways: a mark that is out of date misleads as much as one that is missing."""
     sending = "".join(
         path.read_text(encoding="utf-8")
-        for part in ("roles", "forwarding")
+        for part in ("roles", "forwarding", "security")
         for path in sorted((ROOT / "dmmp" / part).glob("*.py"))
     )
-    for name in (cls.__name__ for cls in REGISTRY.values() if cls is not Data):
+    for name in (cls.__name__ for cls in REGISTRY.values() if cls not in MADE_AS_BYTES):
         is_sent = re.search(rf"(make|answer|offer)\(\s*{name},|\b{name}\(", sending)
         prose = TEXT.split(f"<!-- end: {name} -->")[1].split("\n#")[0].lstrip()
         assert bool(is_sent) is not prose.startswith(NOT_SENT), name
@@ -156,3 +166,9 @@ def test_markdown_has_one_title_and_no_broken_link(path: Path) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {title.lower().replace(" ", "-") for title in titles}, target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_every_cited_test_is_there(path: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)", path.read_text(encoding="utf-8")):
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file}::{name}"

@@ -39,6 +39,7 @@ class Admission:
         self.security = security
         self.authority = Authority.create(os.urandom)
         self._points: list[Contact] = []
+        self._secrets: dict[str, bytes] = {}
 
     def rendezvous_point(self, name: str, listen: str) -> list[str]:
         """Admit a rendezvous point at HOST:PORT; hosts admitted later know it."""
@@ -77,9 +78,13 @@ class Admission:
         return ["--session-file", os.fspath(session), "--credential", os.fspath(credential)]
 
     def _credential(self, name: str, kind: str) -> bytes:
+        """Write a host's credential, the same whenever it is started; give its static secret."""
+        if name in self._secrets:
+            return self._secrets[name]
         request = Request(name, self.session, CAPABILITIES[kind], OUT_DEGREE, BANDWIDTH)
         held = self.authority.credential(request, time.time(), os.urandom)
         self._write(self.directory / f"{name}.pem", held.text())
+        self._secrets[name] = held.static_secret
         return held.static_secret
 
     def _write(self, path: Path, text: str) -> None:

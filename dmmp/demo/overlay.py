@@ -144,10 +144,10 @@ class Overlay:
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
 
-    def rp(self, name: str = "rp", *options: str) -> Node:
-        """Start a rendezvous point; the nodes started later know it."""
+    def rp(self, name: str = "rp", *options: str, listen: str | None = None) -> Node:
+        """Start a rendezvous point, by IPv4 unless told; the nodes started later know it."""
         host = self.internet[name]
-        listen = f"{host.address}:{DEFAULT_PORT}"
+        listen = listen or f"{host.address}:{DEFAULT_PORT}"
         self._rendezvous.append(listen)
         words = self.admission.rendezvous_point(name, listen)
         return self._add(name, "rp", ["--listen", listen, *words, *options])

@@ -18,6 +18,7 @@ from dmmp.forwarding.wants import Wants
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages.data import Heartbeat
 from dmmp.parameters import Parameters
+from dmmp.security.manifest import Manifest
 from dmmp.types import Endpoint, Instant, IpAddress, serial_newer
 
 ORIGIN_MASK = 0xFFFFFFFF
@@ -45,7 +46,7 @@ class Plan(NamedTuple):
 class Batch:
     """Sealed packets that wait for a common signature: whole datagrams that count up from `first`.
 
-    `begin` is the first number taken for it: of the last manifest's second copy, of its own, then
+    `begin` is the first number taken for it: of its manifest, of the last one's second copy, then
     of the packets. `due` is when it has waited long enough.
     """
 
@@ -283,6 +284,7 @@ class Own(Channel):
         "due",
         "has_sent",
         "idle_pause",
+        "listed",
         "next_sequence",
         "signed_at",
         "tree_version",
@@ -296,6 +298,7 @@ class Own(Channel):
         self.next_sequence = first
         self.batch: Batch | None = None
         self.copy: bytes | None = None
+        self.listed = Manifest(0, b"")
         self.copy_due: Instant = float("inf")
         self.signed_at: Instant = float("-inf")
         self.beats = 0

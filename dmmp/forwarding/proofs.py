@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dmmp.forwarding.burst import Run, compact
 from dmmp.forwarding.cache import RECORD_BYTES
 from dmmp.forwarding.repair import signed
-from dmmp.security.manifest import DIGEST_BYTES, Manifest
+from dmmp.security.manifest import DIGEST_BYTES, NOT_LISTED, Manifest
 from dmmp.types import Endpoint, Instant
 
 MOST_MANIFESTS = 2048
@@ -38,9 +38,12 @@ class Waiting(NamedTuple):
 
 
 class Proofs:
-    """The manifests of one channel, and what waits for them."""
+    """The manifests of one channel, and what waits for them.
 
-    __slots__ = ("_blocks", "_last", "_order", "_packets", "_waiting", "waiting_bytes")
+    `reached` is the highest number that was proven; None before the first.
+    """
+
+    __slots__ = ("_blocks", "_last", "_order", "_packets", "_waiting", "reached", "waiting_bytes")
 
     def __init__(self) -> None:
         self._last: Manifest | None = None
@@ -49,15 +52,18 @@ class Proofs:
         self._waiting: deque[Waiting] = deque()
         self._packets = 0
         self.waiting_bytes = 0
+        self.reached: int | None = None
 
     def __len__(self) -> int:
         return len(self._order)
 
     def add(self, manifest: Manifest, now: Instant) -> bool:
         """Take a manifest that holds; False if it says what is known, as second copies do."""
-        if self.judge(manifest.first, manifest.digests) is True:
+        held = self._blocks.get(manifest.first >> _BLOCK_BITS, ())
+        if any(other == manifest for other in held):
             return False
-        self._last = manifest
+        if self._last is None or signed(manifest.first - self._last.first) > 0:
+            self._last = manifest
         self._order.append((now, manifest))
         for block in _blocks(manifest):
             self._blocks.setdefault(block, []).append(manifest)
@@ -88,8 +94,14 @@ class Proofs:
         for manifest in self._blocks.get(number >> _BLOCK_BITS, ()):
             at = signed(number - manifest.first)
             if 0 <= at < manifest.packets:
-                return manifest.digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == digest
+                listed = manifest.digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+                return None if listed == NOT_LISTED else listed == digest
         return None
+
+    def reach(self, number: int) -> None:
+        """Note a number that was proven."""
+        if self.reached is None or signed(number - self.reached) > 0:
+            self.reached = number
 
     def hold(self, run: Run, sender: Endpoint, now: Instant) -> int:
         """Let a run wait; return how many packets were dropped for it, the oldest first."""

@@ -19,6 +19,7 @@ from dmmp.forwarding.burst import (
 )
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
 from dmmp.forwarding.passing import Passing
+from dmmp.forwarding.proofs import MOST_WAITING
 from dmmp.forwarding.repair import signed
 from dmmp.forwarding.runs import cut_out, listed, spans
 from dmmp.forwarding.sealed import Unopened
@@ -36,7 +37,7 @@ from dmmp.messages.local import Credited, Forged, KeyFits, KeyNews, KeyWanted
 from dmmp.messages.options import TlvType
 from dmmp.security.data_guard import DataGuard
 from dmmp.security.data_keys import TAG_BYTES, opened
-from dmmp.security.manifest import DIGEST_BYTES, digests_of, manifest_bytes
+from dmmp.security.manifest import DIGEST_BYTES, digests_of, unchecked_manifest
 from dmmp.security.signing import SIGNATURE_BYTES
 from dmmp.types import Endpoint, HostId, Instant, SessionId
 
@@ -82,37 +83,66 @@ class Proving(Passing):
     ) -> list[Run]:
         """Judge manifests and signed packets, one by one."""
         verdicts: list[bool | None] = []
+        waiting = 0
         for number, segment in zip(listed(run), split(run.data, run.stride), strict=True):
             if self._came_before(channel, number):
                 # It will be dropped as a duplicate: no signature is worth checking for that.
                 verdicts.append(True)
             elif run.reserved & FLAG_MANIFEST:
-                verdicts.append(self._take_manifest(guard, channel, run, segment, now))
+                verdict, waits = self._take_manifest(guard, channel, run, number, segment, now)
+                if waits:
+                    at = len(verdicts)
+                    self._let_wait(channel, cut_out(run, at, at + 1), sender, now)
+                verdicts.append(verdict)
+                waiting += waits
             else:
                 verdicts.append(guard.packet_holds(run.origin_key, segment, now))
-        unknown = verdicts.count(None)
+        if all(verdicts):
+            return [run]
+        unknown = verdicts.count(None) - waiting
         if unknown:
             self.counters.drop("unproven", unknown)
         self._note_forged(outcome, verdicts.count(False), sender, run)
         return [cut_out(run, *span) for span in spans([verdict is True for verdict in verdicts])]
 
     def _take_manifest(
-        self, guard: DataGuard, channel: Announced, run: Run, segment: memoryview, now: Instant
-    ) -> bool | None:
-        payload = bytes(segment[HEADER_BYTES:])
+        self,
+        guard: DataGuard,
+        channel: Announced,
+        run: Run,
+        number: int,
+        segment: memoryview,
+        now: Instant,
+    ) -> tuple[bool | None, bool]:
+        """Judge a manifest, and tell whether it is to wait for another that lists it.
+
+        Its number follows from what it lists, so its signature covers that. A copy
+        with another number is listed by the next manifest, or bears a signature as a packet: else
+        whoever repeats a manifest could take the numbers of packets to come.
+        """
         proofs = channel.proofs
         assert proofs is not None
-        body = manifest_bytes(payload)
-        if proofs.judge(int.from_bytes(body[:4]), body[4:]) and body[4:]:
-            return True
+        is_signed = bool(run.reserved & FLAG_SIGNED)
+        payload = bytes(segment[HEADER_BYTES : len(segment) - SIGNATURE_BYTES * is_signed])
+        holds: bool | None
         try:
-            manifest = guard.manifest(payload, run.origin_key, run.reserved & CHANNEL_MASK, now)
+            manifest = unchecked_manifest(payload)
+            if is_signed:
+                holds = guard.packet_holds(run.origin_key, segment, now)
+            else:
+                holds = proofs.verdict(number, digests_of(segment, len(segment)))
+            if holds is None and not is_signed:
+                if not manifest.may_have(number):
+                    return None, True
+                if proofs.judge(*manifest):
+                    return True, False
+                if guard.manifest(payload, run.origin_key, run.reserved & CHANNEL_MASK, now):
+                    holds = True
         except DecodeError:
-            return False
-        if manifest is None:
-            return None
-        proofs.add(manifest, now)
-        return True
+            return False, False
+        if holds:
+            proofs.add(manifest, now)
+        return holds, False
 
     def _came_before(self, channel: Announced, number: int) -> bool:
         return channel.window.is_known(number) and not channel.wants.is_fetched(number)
@@ -153,12 +183,20 @@ class Proving(Passing):
 
     def _let_wait(self, channel: Announced, run: Run, sender: Endpoint, now: Instant) -> None:
         """Keep a run until what proves it comes, which was sent before it: ask if it is missing."""
-        assert channel.proofs is not None
-        dropped = channel.proofs.hold(run, sender, now)
+        proofs, window = channel.proofs, channel.window
+        assert proofs is not None
+        dropped = proofs.hold(run, sender, now)
         if dropped:
             self.counters.drop("unproven", dropped)
-        window = channel.window
-        if window.settled and signed(run.first - window.highest) > 1:
+        if proofs.reached is None:
+            proofs.reached = window.highest
+        if (
+            window.settled
+            and signed(run.first - window.highest) > 1
+            # No further than a lost manifest explains: what was made up must not move the window
+            # beyond what is to come.
+            and signed(run.first - proofs.reached) <= MOST_WAITING
+        ):
             window.expect(run.first - 1 & SEQUENCE_MASK)
             self._note_gaps(channel, now)
 

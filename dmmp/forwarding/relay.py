@@ -24,13 +24,14 @@ from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
 from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.origination import Origin
 from dmmp.forwarding.owing import Owing
+from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.proofs import Proofs
 from dmmp.forwarding.proving import Proving
 from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
 from dmmp.forwarding.runs import consecutive, cut_out, listed, spans
 from dmmp.forwarding.table import Active
 from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN, Unknown
-from dmmp.forwarding.window import Window
+from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
 from dmmp.messages.header import CHANNEL_MASK, FLAG_MANIFEST, HEADER_BYTES, VERSION
@@ -109,19 +110,26 @@ class Relay(Proving):
             if plan is None:
                 return
         assert isinstance(channel, Announced)
-        pace = plan.pace
-        pace.heard(count, now)
+        if self._guard is None:
+            self._heed(plan.pace, count, now)
+            self._accept(outcome, channel, plan, run, now)
+            return
+        believed = self._proven(outcome, channel, run, sender, now)
+        for proven in believed:
+            # Forgeries are no sign of life: whoever can send in upstream's name could hide that it
+            # is dead.
+            self._heed(plan.pace, proven.packets, now)
+            self._accept(outcome, channel, plan, proven, now)
+        if believed and reserved & FLAG_MANIFEST:
+            self._look_again(outcome, channel, now)
+
+    def _heed(self, pace: Pace, packets: int, now: Instant) -> None:
+        """Note data from upstream, and look for silence from now on."""
+        pace.heard(packets, now)
         if not pace.watched:
             pace.watched = True
             pace.alarm_at = now + self._parameters.silence_least
             self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
-        if self._guard is None:
-            self._accept(outcome, channel, plan, run, now)
-            return
-        for proven in self._proven(outcome, channel, run, sender, now):
-            self._accept(outcome, channel, plan, proven, now)
-        if reserved & FLAG_MANIFEST:
-            self._look_again(outcome, channel, now)
 
     def _look_again(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
         """Look once more at what waited for a proof, or for a key."""
@@ -133,6 +141,8 @@ class Relay(Proving):
     ) -> None:
         """Pass on what is new of a run that is to be believed."""
         data, stride, count, _, _, _, first, numbers = run
+        if channel.proofs is not None:
+            channel.proofs.reach(numbers[-1] if numbers else first + count - 1 & SEQUENCE_MASK)
         if not numbers and channel.window.admit(first, count, now):
             self._pass_on(outcome, channel, plan, data, stride, first, count, now)
         else:
@@ -213,6 +223,7 @@ class Relay(Proving):
             return
         assert isinstance(channel, Announced)
         plan = channel.single_plan(sender, active.word, active.pace, run.first)
+        believed = False
         for begin, end in taken:
             piece = cut_out(run, begin, end)
             proven = (
@@ -220,12 +231,13 @@ class Relay(Proving):
                 if self._guard is None
                 else self._proven(outcome, channel, piece, sender, now)
             )
+            believed = believed or bool(proven)
             for part_of_it in proven:
                 self._sift(outcome, channel, plan, part_of_it, now)
                 self._serve(outcome, channel, plan, part_of_it, now)
         if channel.window.passed:
             self._note_gaps(channel, now, revealed_by=sender)
-        if run.reserved & FLAG_MANIFEST and self._guard is not None:
+        if believed and run.reserved & FLAG_MANIFEST and self._guard is not None:
             self._look_again(outcome, channel, now)
 
     def _is_welcome(self, channel: Announced, number: int) -> bool:
@@ -420,6 +432,9 @@ class Relay(Proving):
         if not self._table.has_room():
             return None
         window = self._laid_aside.pop((key, message.group, message.origin_address), None)
+        if window is None:
+            # Under a guard a number is part of a nonce: no origin counts anew under one id.
+            window = Window(restarts=self._guard is None)
         channel = Announced(key, message, datagram, self._parameters, now, window)
         if self._guard is not None:
             channel.proofs = Proofs()

@@ -301,6 +301,7 @@ class MeshingRole(ExchangingRole):
             if peer.record.host != parent.record.host
             and (peer is source or (peer.path and peer.round_trip is not None))
             and self.may_hang_below(peer.path or (peer.record.host,))
+            and self.trusts((peer.record.host, *peer.path))
         ]
 
     def repairers(self) -> tuple[Endpoint, ...]:
@@ -341,6 +342,8 @@ class MeshingRole(ExchangingRole):
         peer = self.mesh.peers.get(chosen) if chosen is not None else None
         if peer is None or peer.endpoint == state.parent.endpoint:
             return
+        if not self.trusts((peer.record.host,)):
+            return  # Its place in the tree is below a host that it has just left for a reason.
         offer = Offer(Candidate(peer.record, peer.round_trip), self.standing.host, ())
         yield from self.confirm(offer, (), state.parent, True, now)
 

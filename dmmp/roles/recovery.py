@@ -307,6 +307,7 @@ class RecoveringRole(SeekingRole):
             and kin.is_known
             and kin.record.host != parent.record.host
             and self.may_hang_below(kin.path)
+            and self.trusts((kin.record.host, *kin.path))
         ]
         # The parent's subtree is cut off with this host, whatever it has last heard.
         backups.sort(key=lambda kin: (parent.record.host in kin.path, -kin.heard))

@@ -55,7 +55,11 @@ class SeekingRole(UplinkRole):
     ) -> Actions:
         """Start a search among candidates in their order."""
         mine = self.standing.host
-        usable = tuple(c for c in candidates if c.record.host != mine and c.record.endpoint.port)
+        usable = tuple(
+            c
+            for c in candidates
+            if c.record.host != mine and c.record.endpoint.port and self.trusts((c.record.host,))
+        )
         self.state = Asking(usable[:MAXIMUM_ASKED], building=building, previous=previous)
         yield from self.install(now)
         yield from self.ask_next(now)
@@ -113,7 +117,8 @@ class SeekingRole(UplinkRole):
             return
         direct = request.to == sender
         if message.status == Status.SUCCESS:
-            if self.may_hang_below((message.parent.host, *message.root_path)):
+            path = (message.parent.host, *message.root_path)
+            if self.may_hang_below(path) and self.trusts(path):
                 yield from self._note_offer(state, request, message, sender, direct, now)
             return
         if not direct:
@@ -268,6 +273,14 @@ class SeekingRole(UplinkRole):
         yield from self.on_subtree_changed(now)
         yield from self.on_relatives_named(now)
         yield from self.on_joined(now)
+
+    def trusts(self, path: tuple[HostId, ...]) -> bool:
+        """Tell whether data may come this way: no host on it was found forging or withholding.
+
+        Else the shallowest offer would lead back to the parent just left, or below it.
+        """
+        distrusted = self.standing.distrusted
+        return not (distrusted and any(host in distrusted for host in path))
 
     def is_shunned(self, host: HostId) -> bool:
         """Tell whether a host is known to be no parent for this one."""

@@ -42,10 +42,11 @@ from dmmp.messages.local import (
     TooLarge,
     Unreachable,
 )
-from dmmp.messages.options import Option
 from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
 from dmmp.runtime.sockets import DatagramSocket
+from dmmp.runtime.sorting import LAST_DATA_OPTION, is_data, segments
+from dmmp.security.associations import Regard
 from dmmp.security.gate import Gate
 from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 
@@ -65,8 +66,14 @@ CONTROL_QUEUE_BYTES = 4 << 20
 """Control messages that wait for their turn, and bytes of them. Of more the oldest are dropped: who
 sent them has sent them again by then (Decision 9)."""
 
-_LAST_DATA_OPTION = Option.CREDENTIAL
-_DATA_END = OPTION_OFFSET + 2
+STRANGERS_LIMIT = 256
+"""First messages of strangers that wait, the oldest out: what comes faster than they are answered
+is a flood, and who is no part of it asks again."""
+
+STRANGERS_AT_ONCE = 16
+"""And so many are answered between two reads of the socket, where nothing is forwarded: to look at
+one that comes takes a fifth of the time that an answer takes, so the socket does not overflow."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -155,6 +162,7 @@ class Driver:
         self.refused: str | None = None
         self._control: deque[tuple[bytes, Endpoint]] = deque()
         self._control_bytes = 0
+        self._strangers: deque[tuple[bytes, Endpoint]] = deque(maxlen=STRANGERS_LIMIT)
         self._goes_on = False
         self._report: Callable[[Event], None] = lambda event: None
         self._timer: asyncio.TimerHandle | None = None
@@ -222,7 +230,7 @@ class Driver:
         deliveries: list[Delivery] = []
         notes: list[LocalMessage] = []
         for burst in bursts:
-            for part in (burst,) if _is_data(burst) else self._sorted_out(burst):
+            for part in (burst,) if is_data(burst) else self._sorted_out(burst):
                 if self.forwarder is None:
                     self.counters["no_forwarder"] += -(-len(part.data) // part.stride)
                     continue
@@ -238,9 +246,12 @@ class Driver:
 
     def _sorted_out(self, burst: Burst) -> list[Burst]:
         """Queue what of a burst is control; give the rest: data with control behind it."""
+        if len(burst.data) <= burst.stride:
+            self._queue(burst)
+            return []
         data: list[Burst] = []
-        for segment in _segments(burst):
-            if _is_data(segment):
+        for segment in segments(burst):
+            if is_data(segment):
                 data.append(segment)
             else:
                 self._queue(segment)
@@ -249,6 +260,12 @@ class Driver:
     def _queue(self, segment: Burst) -> None:
         """Let a control message wait for its turn: a copy, which keeps no buffer of data alive."""
         queue, datagram = self._control, bytes(segment.data)
+        if self.gate is not None:
+            regard = self.gate.regard(datagram, segment.sender, self.clock())
+            if regard is Regard.STRANGER:
+                self._strangers.append((datagram, segment.sender))
+            if regard is not Regard.KNOWN:
+                return
         queue.append((datagram, segment.sender))
         self._control_bytes += len(datagram)
         while len(queue) > CONTROL_QUEUE_LIMIT or self._control_bytes > CONTROL_QUEUE_BYTES:
@@ -263,7 +280,10 @@ class Driver:
             datagram, sender = queue.popleft()
             self._control_bytes -= len(datagram)
             self._take_one(datagram, sender)
-        if queue and not self._goes_on:
+        room = STRANGERS_AT_ONCE if self.forwarder is None else max(1, CONTROL_BUDGET - left)
+        for _ in range(min(room, len(self._strangers))):
+            self._take_one(*self._strangers.popleft())
+        if (queue or self._strangers) and not self._goes_on:
             self._goes_on = True
             asyncio.get_running_loop().call_soon(self.guarded(self._go_on))
 
@@ -348,7 +368,7 @@ class Driver:
         """Seal the forwarder's requests, which are control messages; give back the data."""
         data: list[Transmit] = []
         for transmit in transmits:
-            if transmit.data[OPTION_OFFSET + 1] <= _LAST_DATA_OPTION:
+            if transmit.data[OPTION_OFFSET + 1] <= LAST_DATA_OPTION:
                 data.append(transmit)
             else:
                 now = self.clock()
@@ -473,21 +493,3 @@ class Driver:
         if self.gate is not None:
             self._send_sealed(self.gate.wake(now))
         self.rearm()
-
-
-def _is_data(burst: Burst) -> bool:
-    """Tell whether every segment is data or a heartbeat, by the option alone (Decision 4)."""
-    data, stride = burst.data, burst.stride
-    if len(data) < _DATA_END:
-        return False
-    if len(data) <= stride:
-        return data[OPTION_OFFSET] == 0 and data[OPTION_OFFSET + 1] <= _LAST_DATA_OPTION
-    high, low = data[OPTION_OFFSET::stride], data[OPTION_OFFSET + 1 :: stride]
-    return not any(high) and max(low) <= _LAST_DATA_OPTION
-
-
-def _segments(burst: Burst) -> Iterable[Burst]:
-    data, stride, sender = burst
-    if len(data) <= stride:
-        return (burst,)
-    return [Burst(data[at : at + stride], stride, sender) for at in range(0, len(data), stride)]

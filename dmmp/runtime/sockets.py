@@ -45,6 +45,7 @@ ENDPOINT_CACHE_LIMIT = 4096
 MAXIMUM_DATAGRAM_BYTES = 65535
 _log = logging.getLogger(__name__)
 _DRAIN_BYTES = 4 * 65536
+_MAPPED = "::ffff:"
 _SO_MEMINFO = 55
 _MEMINFO = struct.Struct("9I")
 
@@ -94,7 +95,10 @@ class DatagramSocket(Protocol):
 
 
 class Addresses:
-    """Converts between kernel addresses and `Endpoint`s, and remembers: both are slow to make."""
+    """Converts between kernel addresses and `Endpoint`s, and remembers: both are slow to make.
+
+    Only those that something was sent to are remembered: what a flood claims to come from is not.
+    """
 
     def __init__(self, family: int) -> None:
         self._family = family
@@ -103,12 +107,7 @@ class Addresses:
 
     def endpoint(self, address: Address) -> Endpoint:
         """Give the endpoint of a kernel address; IPv4-mapped ones become IPv4."""
-        found = self._endpoints.get(address)
-        if found is None:
-            if len(self._endpoints) >= ENDPOINT_CACHE_LIMIT:
-                self._endpoints.clear()
-            found = self._endpoints[address] = endpoint_of(address)
-        return found
+        return self._endpoints.get(address) or endpoint_of(address)
 
     def address(self, endpoint: Endpoint) -> Address | None:
         """Give the kernel address of an endpoint; None if this socket's family cannot reach it."""
@@ -118,6 +117,7 @@ class Addresses:
             pass
         if len(self._addresses) >= ENDPOINT_CACHE_LIMIT:
             self._addresses.clear()
+            self._endpoints.clear()
         made: Address | None
         if self._family == socket.AF_INET6:
             mapped = "::ffff:" if endpoint.address.version == 4 else ""
@@ -127,12 +127,19 @@ class Addresses:
             if endpoint.address.version == 4:
                 made = (str(endpoint.address), endpoint.port)
         self._addresses[endpoint] = made
+        if made is not None:
+            self._endpoints[made] = endpoint
         return made
 
 
 def endpoint_of(address: Address) -> Endpoint:
     """Make the endpoint of a kernel address, without zone, IPv4-mapped ones as IPv4."""
-    found: IPv4Address | IPv6Address = ip_address(str(address[0]).partition("%")[0])
+    text = str(address[0])
+    if text.startswith(_MAPPED) and "." in text:
+        # Eight times faster than by way of IPv6, which counts where every datagram of a flood has
+        # another address.
+        return Endpoint(IPv4Address(socket.inet_aton(text[len(_MAPPED) :])), address[1])
+    found: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
         found = found.ipv4_mapped
     return Endpoint(found, address[1])

@@ -60,7 +60,7 @@ def security_document(options: SecurityOptions, gate: Gate | None) -> Document:
         peer = options.credential.peer
         shown["name"] = peer.name
     if gate is not None:
-        counted = gate.counters | gate.associations.counters
+        counted = added(gate.counters, gate.associations.counters)
         shown["counters"] = _happened(counted)
         shown["tables"] = gate.associations.sizes()
     return shown

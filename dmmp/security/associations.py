@@ -1,30 +1,8 @@
 """The associations of a host with all others: from first contact to renewal, sans-I/O.
 
 Datagrams and plaintexts in and out, alarms, tables of fixed size; no roles, no sockets. Noise IK,
-WireGuard's macs and times, DMMP's header (slide 23; design 2.5 and 2.6).
-
-*First contact.* `send` seals if there is an association. If not, it queues and calls, provided that
-the other's static key is known; else it says `Unknown`, and `introduce` brings the key later.
-An initiation is sent again after 0.25 s, doubling, five times (Decision 9), each time a new one,
-and a response to any of them counts. The responder keeps a half-open entry and sends nothing but
-the response until the first datagram that opens shows that its call was no replay.
-
-*Doubts, cheapest first.* Length and the first 8 bytes; mac1; then, under load or from an address
-that calls too often, mac2, without which there is but a cookie reply, shorter than what it answers,
-and no state; then Noise, the timestamp, the credential. Whatever fails is dropped without a word.
-
-*Two calls at once* may both succeed. All that is alive is accepted; which one is sent over both
-ends tell alike (`is_preferred`). One that was replaced is accepted for 10 s after the other end was
-first heard over its successor, so nothing on its way is lost, however far apart the ends switch.
-
-*Silence.* Who gets something sealed for an index it does not know says nothing, though it may just
-have restarted. So the sender must notice: three plaintexts unanswered for 2 s, and it calls again,
-meanwhile sending as before; if that changes nothing after 4 s, 8 s … 64 s. And so that one who only
-listens is not suspected, a host that heard something and had nothing to say for 1 s says so, sealed
-and empty: shorter than what it heard.
-
-*Other keys.* An endpoint where somebody was heard within 10 s is not given to who comes with
-another static key: an address can be taken over by who is on the path, an identity cannot.
+WireGuard's macs and times, DMMP's header (slide 23; design 2.5 and 2.6). The rules and their
+reasons stand at the class `Associations`.
 """
 
 from __future__ import annotations
@@ -35,13 +13,20 @@ from typing import NamedTuple
 
 from dmmp.alarms import Alarms
 from dmmp.errors import DecodeError, UsageError
+from dmmp.messages.header import HEADER_BYTES
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.security.association import LIFE, MAXIMUM_PLAINTEXT_BYTES, Association, ReplayError
 from dmmp.security.calls import Calls
 from dmmp.security.contacts import AssociationAlarm, Contacts
 from dmmp.security.cookies import REPLY_BYTES, read_reply
-from dmmp.security.handshakes import PREFIX_BYTES, indexes, prefix
+from dmmp.security.handshakes import (
+    INITIATION_LEAST,
+    INITIATION_MOST,
+    PREFIX_BYTES,
+    indexes,
+    prefix,
+)
 from dmmp.security.host import Datagram, Host
 from dmmp.security.limits import Limits, Recent
 from dmmp.security.noise import KEY_BYTES
@@ -52,6 +37,17 @@ from dmmp.types import Endpoint, Instant
 
 KEY_WAIT = 8.0
 """A static key is waited for as long as a call lasts (Decision 9: 7.75 s)."""
+
+
+_SEALED, _INITIATION = prefix(Option.SEALED), prefix(Option.HANDSHAKE_INITIATION)
+
+
+class Regard(Enum):
+    """What is thought of a datagram before anything is done about it."""
+
+    NONE = "Made up, or damaged."
+    STRANGER = "From anywhere: after all others, and not if there are too many."
+    KNOWN = "From an address that was proven, or in answer to what this host asked."
 
 
 class Received(NamedTuple):
@@ -74,6 +70,33 @@ class Associations:
 
     `default_key` is the static key of every endpoint where one secret is shared by all; `key_log`
     gets a line for each association, with which captures of it can be opened.
+
+    *First contact.* `send` seals if there is an association. If not, it queues and calls,
+    provided that the other's static key is known; else it says `Unknown`, and `introduce`
+    brings the key later. An initiation is sent again after 0.25 s, doubling, five tries in all
+    (Decision 9), each time a new one, and a response to any of them counts. The responder keeps
+    a half-open entry and sends nothing but the response until the first datagram that opens
+    shows that its call was no replay.
+
+    *Doubts, cheapest first.* Length and the first 8 bytes; mac1; then, under load or from an
+    address that calls too often, mac2, without which there is but a cookie reply, shorter than
+    what it answers, and no state; then Noise, the timestamp, the credential. Whatever fails is
+    dropped without a word.
+
+    *Two calls at once* may both succeed. All that is alive is accepted; which one is sent over
+    both ends tell alike (`is_preferred`). One that was replaced is accepted for 10 s after the
+    other end was first heard over its successor, so nothing on its way is lost, however far
+    apart the ends switch.
+
+    *Silence.* Who gets something sealed for an index it does not know says nothing, though it
+    may just have restarted. So the sender must notice: three plaintexts unanswered for 2 s, and
+    it calls again, meanwhile sending as before; if that changes nothing after 4, 8 and every 16
+    s. And so that one who only listens is not suspected, a host that heard something and had
+    nothing to say for 1 s says so, sealed and empty: shorter than what it heard.
+
+    *Other keys.* An endpoint where somebody was heard within 10 s is not given to who comes
+    with another static key: an address can be taken over by who is on the path, an identity
+    cannot.
     """
 
     def __init__(
@@ -230,6 +253,34 @@ class Associations:
         return self._call(to, now)
 
     # What comes from outside.
+
+    def regard(self, datagram: bytes, sender: Endpoint, now: Instant) -> Regard:
+        """Tell whether a datagram is worth a place in a queue, and in which; count what is not.
+
+        The cheapest doubts only, so that a flood takes no place of what relatives say.
+        """
+        head = datagram[:PREFIX_BYTES]
+        if head == _SEALED:
+            index = int.from_bytes(datagram[PREFIX_BYTES : PREFIX_BYTES + 4], "big")
+            association = self._contacts.of_index(index) or self._half_open.get(index)
+            if association is not None and sender == association.endpoint:
+                return Regard.KNOWN
+            self._host.count("unknown_index" if association is None else "wrong_address")
+        elif head == _INITIATION:
+            # That mac1 holds says little here: it does not cover the address, so one that does can
+            # be sent from everywhere.
+            if INITIATION_LEAST <= len(datagram) <= INITIATION_MOST:
+                proven = self._reception.is_proven(datagram, sender, now)
+                return Regard.KNOWN if proven else Regard.STRANGER
+            self._host.count("malformed")
+        elif head in self._doors and len(datagram) >= HEADER_BYTES:
+            index = indexes(datagram)[1]
+            if index in self._calls or index in self._half_open:
+                return Regard.KNOWN
+            self._host.count("unknown_index")
+        else:
+            self._host.count("malformed")
+        return Regard.NONE
 
     def receive(self, datagram: bytes, sender: Endpoint, now: Instant) -> Received:
         """Take a datagram of this family; never raises, whatever it is."""

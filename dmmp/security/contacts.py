@@ -1,7 +1,7 @@
 """Confirmed associations by endpoint and by index: which one is sent over, and how long each lives.
 
 Notices silence and the need to renew; the handshakes that follow are `associations`' business.
-Slide 23; the reasons stand at the head of `associations`.
+Slide 23; the reasons stand at the class `Associations`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ DOUBT_AFTER = 2.0
 DOUBT_COUNT = 3
 """So many plaintexts without any answer for so many seconds: the other end may have restarted."""
 
-DOUBT_MOST = 64.0
-"""Longest time between two calls to one that does not answer."""
+DOUBT_MOST = 16.0
+"""Longest time between two calls to one that does not answer: about as long as
+relatives are held that are silent (Decision 10), so one that restarted behind a cut is found."""
 
 SAY_AFTER = 1.0
 """A host that heard something says something within so many seconds, if only that it is there."""

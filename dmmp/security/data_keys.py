@@ -8,6 +8,7 @@ they change, is in `key_server` and `key_member`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -42,9 +43,14 @@ BLOCK_BITS = 20
 
 
 class DataKeys:
-    """Epoch secrets of origins (32 bytes each), and the ciphers that follow from them."""
+    """Epoch secrets of origins (32 bytes each), and the ciphers that follow from them.
+
+    `key_log` gets a line for each secret, with which captures can be opened: `DMMP_EPOCH`, session,
+    origin, epoch (8 bits) and secret, all in hexadecimal.
+    """
 
     def __init__(self) -> None:
+        self.key_log: Callable[[str], None] | None = None
         self._erasures: deque[tuple[Instant, int, int]] = deque()
         self._guessed: set[tuple[int, int]] = set()
         self._rejected: dict[tuple[int, int], bytes] = {}
@@ -69,8 +75,12 @@ class DataKeys:
             return False
         epochs = self._secrets.pop(origin_key, {})
         self._secrets[origin_key] = epochs
-        if epochs.pop(epoch, secret) != secret:
+        held = epochs.pop(epoch, None)
+        if held is not None and held != secret:
             self._drop_ciphers(origin_key, epoch)
+        if held != secret and self.key_log is not None:
+            session, origin = origin_key >> 32, origin_key & 0xFFFFFFFF
+            self.key_log(f"DMMP_EPOCH {session:08x} {origin:08x} {epoch:02x} {secret.hex()}")
         if certain:
             self._guessed.discard((origin_key, epoch))
             for former in epochs:

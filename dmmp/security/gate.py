@@ -12,11 +12,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from dmmp.errors import AuthenticationError, DecodeError
-from dmmp.messages import IntroductionRequest, IntroductionResponse, decode, encode
+from dmmp.messages import (
+    IntroductionRequest,
+    IntroductionResponse,
+    PingRpResponse,
+    decode,
+    encode,
+)
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.messages.options import TlvType
 from dmmp.messages.schema import Message, Tlv
-from dmmp.security.associations import Associations, Unknown
+from dmmp.security.associations import Associations, Regard, Unknown
+from dmmp.security.budgets import Budgets
 from dmmp.security.data_keys import TAG_BYTES
 from dmmp.security.host import Datagram
 from dmmp.security.introductions import (
@@ -42,6 +49,10 @@ ASK_AGAIN = 0.5
 ID_SECONDS = 60.0
 """So long an id belongs to the host that used it last: four hold times in a cluster."""
 
+MOST_IDS = 3
+"""Ids that one node has at a time: its own, one from before a restart, one that another RP gave it.
+Else a single member could keep all those that are still to be given."""
+
 
 class Taken(NamedTuple):
     """What came of a datagram: messages for the host (one or none), and what to send."""
@@ -54,7 +65,8 @@ class Gate:
     """One host's gate; `points` are the rendezvous points, who know every host's key.
 
     `counters` counts what was dropped: `impersonating` bore another host's id, `forbidden` was
-    more than the credential allows, `malformed` no message at all. The associations count the rest.
+    more than the credential allows, `over_budget` more than a peer may say, `malformed` no message
+    at all. The associations count the rest.
     """
 
     def __init__(
@@ -62,12 +74,14 @@ class Gate:
     ) -> None:
         self.associations = associations
         self.counters = {"opened": 0, "impersonating": 0, "forbidden": 0, "malformed": 0}
-        self.counters |= {"introductions_asked": 0, "keys_learned": 0}
+        self.counters |= {"over_budget": 0, "introductions_asked": 0, "keys_learned": 0}
         self._points = tuple(points)
         self._shared = shared
         self._named_by: Recent[Endpoint, Endpoint] = Recent(MOST_NAMED)
         self._asked: Recent[Endpoint, Instant] = Recent(MOST_NAMED)
         self._ids: Recent[tuple[int, int], tuple[bytes, Instant]] = Recent(MOST_NAMED)
+        self._ids_of: Recent[tuple[int, bytes], tuple[int, ...]] = Recent(MOST_NAMED)
+        self._budgets = Budgets()
 
     def send(
         self, message: Message, to: Endpoint, now: Instant, whole: bool = False
@@ -79,6 +93,11 @@ class Gate:
         """
         if whole:
             message = _shrunk(message)
+        if type(message) is PingRpResponse and message.host != NO_HOST:
+            # Here ids are given out: whoever used this one before had no right to it.
+            peer = self.peer(to)
+            if peer is not None:
+                self._note_id((message.session, message.host), self._node(peer, to), now)
         return self.send_datagram(self._with_keys(message), to, now)
 
     def send_datagram(self, datagram: bytes, to: Endpoint, now: Instant) -> list[Datagram]:
@@ -86,12 +105,19 @@ class Gate:
         sent = self.associations.send(datagram, to, now)
         return self._ask_for(to, now) if isinstance(sent, Unknown) else sent
 
+    def regard(self, datagram: bytes, sender: Endpoint, now: Instant) -> Regard:
+        """Tell what is to be thought of a datagram that may have to wait."""
+        return self.associations.regard(datagram, sender, now)
+
     def receive(self, datagram: bytes, sender: Endpoint, now: Instant) -> Taken:
         """Take a datagram of anybody; never raises."""
         plaintexts, datagrams, peer = self.associations.receive(datagram, sender, now)
         messages: list[Message] = []
         for plaintext in plaintexts:
             assert peer is not None
+            if not self._budgets.take(self._node(peer, sender), peer, plaintext, now):
+                self.counters["over_budget"] += 1
+                continue
             message = self._read(plaintext, peer, sender, datagrams, now)
             if isinstance(message, IntroductionRequest):
                 datagrams += self._answer(message, sender, now)
@@ -127,6 +153,8 @@ class Gate:
         try:
             datagram, rest = split_introductions(plaintext)
             message = decode(datagram)
+            if message.tlvs:
+                message = _padded(message, SEALED_BYTES)
         except DecodeError:
             self.counters["malformed"] += 1
             return None
@@ -149,13 +177,31 @@ class Gate:
         """Tell whether the sender's id is its own: who uses one first has it while it uses it."""
         if message.source == NO_HOST:
             return True
-        node = str(sender).encode() if self._shared else peer.node
+        node = self._node(peer, sender)
         name = (message.session, message.source)
         owner = self._ids.get(name)
         if owner is not None and owner[0] != node and now - owner[1] < ID_SECONDS:
             return False
-        self._ids.put(name, (node, now))
+        self._note_id(name, node, now)
         return True
+
+    def _note_id(self, name: tuple[int, int], node: bytes, now: Instant) -> None:
+        """Give a node an id; one that has too many loses the one that it got first."""
+        session, host = name
+        held = self._ids_of.get((session, node)) or ()
+        if host not in held:
+            held = (*held, host)
+            if len(held) > MOST_IDS:
+                owner = self._ids.get((session, held[0]))
+                if owner is not None and owner[0] == node:
+                    self._ids.pop((session, held[0]))
+                held = held[1:]
+            self._ids_of.put((session, node), held)
+        self._ids.put(name, (node, now))
+
+    def _node(self, peer: Peer, endpoint: Endpoint) -> bytes:
+        """Say who is at an endpoint; with a shared secret nothing but that tells hosts apart."""
+        return str(endpoint).encode() if self._shared else peer.node
 
     def _with_keys(self, message: Message) -> bytes:
         datagram = encode(message)
@@ -187,8 +233,13 @@ class Gate:
 
 def _shrunk(message: Message) -> Message:
     """Take as much from the padding as the seal adds."""
+    return _padded(message, -SEALED_BYTES)
+
+
+def _padded(message: Message, more: int) -> Message:
+    """Make the padding so much longer: its size tells how long the datagram was."""
     tlvs = tuple(
-        Tlv(tlv.type, tlv.value[SEALED_BYTES:]) if tlv.type == TlvType.PADDING else tlv
+        Tlv(tlv.type, bytes(max(0, len(tlv.value) + more))) if tlv.type == TlvType.PADDING else tlv
         for tlv in message.tlvs
     )
     return replace(message, tlvs=tlvs)

@@ -1,8 +1,10 @@
 """Manifests: which packets an origin sent, by the hashes of their bytes, under one signature.
 
-A manifest is a packet of its channel, numbered like data and ahead of what it lists, so it is
-passed on, kept and repaired like data. It covers the packets as they travel, so a relay needs no
-key to check them. There is no chain of manifests: a gap in the numbers shows what is withheld.
+A manifest is a packet of its channel, numbered like data, so it is passed on, kept and repaired
+like data. Its number follows from what it lists, so its signature covers that as well; a second
+copy has another number, and is listed by the next manifest as any other packet. It
+covers the packets as they travel, so a relay needs no key to check them. There is no chain of
+manifests: a gap in the numbers shows what is withheld.
 """
 
 from __future__ import annotations
@@ -19,13 +21,18 @@ DIGEST_BYTES = 16
 """Bytes kept of each SHA-256: nobody but the origin chooses what is hashed, so a second packet
 with the same hash costs 2^128 tries."""
 
-MOST_LISTED = 64
-"""Packets in one manifest: as many as one send carries."""
+MOST_LISTED = 82
+"""Digests in one manifest: so many fit a datagram of 1,452 bytes, which every usual path carries
+whole. A batch is no more than 64, as many packets as one send carries."""
+
+NOT_LISTED = bytes(DIGEST_BYTES)
+"""Stands in a list for the manifest itself; nothing has this digest."""
 
 _LABEL = b"dmmp manifest 1"
 _PACKET = b"dmmp packet 1"
 _BEAT = b"dmmp heartbeat 1"
 _FIRST = 4
+SEQUENCE_MASK = 0xFFFFFFFF
 
 
 class Manifest(NamedTuple):
@@ -38,6 +45,20 @@ class Manifest(NamedTuple):
     def packets(self) -> int:
         """Packets listed."""
         return len(self.digests) // DIGEST_BYTES
+
+    def leads_to(self, number: int) -> bool:
+        """Tell whether this number follows the last one listed."""
+        return self.first + self.packets & SEQUENCE_MASK == number
+
+    def may_have(self, number: int) -> bool:
+        """Tell whether a manifest that lists this may have the number.
+
+        It is the one before the first that is listed, or the one for which zeros stand.
+        """
+        if self.first == number + 1 & SEQUENCE_MASK:
+            return True
+        at = (number - self.first & SEQUENCE_MASK) * DIGEST_BYTES
+        return self.digests[at : at + DIGEST_BYTES] == NOT_LISTED
 
 
 def digests_of(data: bytes | memoryview, stride: int) -> bytes:
@@ -61,18 +82,20 @@ def signed_manifest(
 
 def read_manifest(payload: bytes, origin_key: int, channel: int, verifier: Verifier) -> Manifest:
     """Read a manifest's payload and check its signature; raise `DecodeError`."""
-    size = len(payload) - _FIRST - SIGNATURE_BYTES
-    if size < DIGEST_BYTES or size % DIGEST_BYTES or size > MOST_LISTED * DIGEST_BYTES:
-        raise DecodeError(DecodeReason.LENGTH, HEADER_BYTES, f"a manifest of {len(payload)} bytes")
+    manifest = unchecked_manifest(payload)
     body, signature = payload[:-SIGNATURE_BYTES], payload[-SIGNATURE_BYTES:]
     if not verifier.holds(signature, _LABEL + _stream(origin_key, channel) + body):
         raise AuthenticationError("the manifest's signature does not hold", HEADER_BYTES)
+    return manifest
+
+
+def unchecked_manifest(payload: bytes) -> Manifest:
+    """Read a manifest's payload whose signature is of no interest; raise `DecodeError`."""
+    size = len(payload) - _FIRST - SIGNATURE_BYTES
+    if size < DIGEST_BYTES or size % DIGEST_BYTES or size > MOST_LISTED * DIGEST_BYTES:
+        raise DecodeError(DecodeReason.LENGTH, HEADER_BYTES, f"a manifest of {len(payload)} bytes")
+    body = payload[:-SIGNATURE_BYTES]
     return Manifest(int.from_bytes(body[:_FIRST]), body[_FIRST:])
-
-
-def manifest_bytes(payload: bytes | memoryview) -> bytes:
-    """Return what two copies of one manifest have in common: all but the signature."""
-    return bytes(payload[:-SIGNATURE_BYTES])
 
 
 def signed_packet(signer: Signer, datagram: bytes) -> bytes:

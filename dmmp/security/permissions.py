@@ -13,6 +13,9 @@ from dmmp.errors import AuthenticationError
 from dmmp.messages import (
     ClusterResponse,
     JoinRequest,
+    KeyLeave,
+    KeyRequest,
+    KeyResponse,
     PingRpRequest,
     PingRpResponse,
     ProbeResponse,
@@ -36,6 +39,10 @@ NEEDS: dict[type[Message], Capability] = {
     SourceResponse: Capability.RENDEZVOUS_POINT,
     SetupRequest: Capability.SUPER_NODE | Capability.SOURCE,
     SetupResponse: Capability.SUPER_NODE | Capability.SOURCE,
+    # An RP, or whoever else only serves, is not to read what the session carries.
+    KeyRequest: Capability.MEMBER,
+    KeyLeave: Capability.MEMBER,
+    KeyResponse: Capability.SOURCE,
 }
 """Messages that only hosts with one of these capabilities may send."""
 

@@ -58,6 +58,10 @@ class Reception:
         """Return how many initiators' timestamps are known."""
         return len(self._timestamps)
 
+    def is_proven(self, initiation: bytes, sender: Endpoint, now: Instant) -> bool:
+        """Tell whether an initiation bears a cookie of this host for where it comes from."""
+        return self._cookies.mac2_holds(initiation, sender, now)
+
     def answer(self, initiation: bytes, sender: Endpoint, now: Instant) -> bytes | None:
         """Answer with a response or a cookie reply; None, and counted, if with nothing."""
         host = self._host

@@ -88,6 +88,11 @@ class Security:
 
     def guard(self, *, delivers: bool) -> DataGuard:
         """Make the guard of this host's forwarder; `delivers` unless it is a mere relay."""
+        guard = self._guard(delivers)
+        guard.keys.key_log = self.key_log
+        return guard
+
+    def _guard(self, delivers: bool) -> DataGuard:
         party = self.party
         if not isinstance(party, CertifiedParty):
             # A tag is all that proves data here, so who passes it on needs the key as well.

@@ -68,7 +68,8 @@ def test_only_unicast_passes_and_no_packet_is_malformed(shared: Overlay, directo
     ports = fields(outside, "udp", "udp.srcport", "udp.dstport")
     assert all(str(DEFAULT_PORT) in pair for pair in ports)
     payloads = [packet.payload for packet in packets_of_capture(outside.read_bytes(), None)]
-    assert len(payloads) == len(ports) >= sum(flow["count"] for flow in sent)
+    # Links between namespaces pass a burst on as one frame.
+    assert len(payloads) >= max(len(ports), sum(flow["count"] for flow in sent))
     assert not [found.fault for payload in payloads if (found := describe(payload)).fault]
 
     # On the TUN: the querier and the kernel speak with each other, and the data is as it was sent.

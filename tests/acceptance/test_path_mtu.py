@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.namespace, pytest.mark.slow]
 
 MTUS = {"wide": 9000, "ethernet": 1500, "tunnel": 1280}
 NAMES = ("rp", "source", "s1", *MTUS)
-OVERHEAD = {4: 28 + 24, 6: 48 + 24}
-"""What a packet of the TUN gets on its way: this protocol's header, UDP's and IP's."""
+OVERHEAD = {4: 28 + 24 + 16, 6: 48 + 24 + 16}
+"""What a packet of the TUN gets on its way: a tag, this protocol's header, UDP's and IP's."""
 
 PATIENCE = 30.0
 
@@ -43,9 +43,7 @@ def build(overlay: Overlay, mtu: int, version: int) -> None:
         return "--listen", f"[{host.address6}]:47700" if version == 6 else f"{host.address}:47700"
 
     # Options given later win over those that the overlay gives itself.
-    overlay.rp("rp", *listen_at(internet["rp"]))
-    if version == 6:
-        overlay._rendezvous[:] = [listen_at(internet["rp"])[1]]
+    overlay.rp("rp", listen=listen_at(internet["rp"])[1])
     overlay.source("source", "--out-degree", "1", *words, *listen_at(internet["source"]))
     overlay.super_node("s1", "--out-degree", "8", *listen_at(internet["s1"]))
     overlay.wait_joined(["source", "s1"])

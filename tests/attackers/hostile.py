@@ -8,7 +8,7 @@ of the security design, rows 10, 13, 14, 16, 17, 20 and 21.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import Random
 
 from dmmp.actions import Action, ForwarderAction, Replay, Send
@@ -30,7 +30,7 @@ from dmmp.security.signing import Signer
 from dmmp.sim.node import Life
 from dmmp.sim.secured import Secured
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, SessionId
-from tests.attackers.forgeries import Forger
+from tests.attackers.insider import Forger
 
 DATA = b"\x00\x00"
 OPTION = slice(2, 4)
@@ -48,7 +48,7 @@ class Conduct:
     pass on it does not give on request either, unless it `answers`. `deaf` ignores every Data
     Request. `delay` holds data back so many seconds. `forges` is the share of packets beside which
     a forgery goes out. `lies` boasts of capacity, room, uptime and the shortest links. `kinds`
-    narrows the forgeries to some of those in `forgeries`.
+    narrows the forgeries to some of those of `insider.Forger`.
     """
 
     since: Instant = 0.0
@@ -261,21 +261,6 @@ class HostilePoint(RendezvousPoint):
         return tuple(records[: self.parameters.candidates])
 
 
-@dataclass(slots=True)
-class Wrapped:
-    """What was made for one host, so that tests can look at it."""
-
-    forwarder: HostileForwarder
-    guard: DataGuard
-
-
-@dataclass(frozen=True, slots=True)
-class Cast:
-    """Who misbehaves, by name."""
-
-    conducts: dict[str, Conduct] = field(default_factory=dict)
-
-
 class HostileSecured(Secured):
     """Certified hosts, of which those with a conduct misbehave; `made` holds what was made."""
 
@@ -309,9 +294,11 @@ class HostileSecured(Secured):
             return real
         assert isinstance(real.forwarder, Forwarder)
         guard = guard_of(real.forwarder)
-        secret = self.credential(setup.name, kind).signing_secret
         dice = self.random("hostile", setup.name, life)
-        forger = None if guard is None else Forger(guard, Signer(secret), dice)
+        forger = None
+        if guard is not None and not self.shared:
+            held = self.credential(setup.name, kind)
+            forger = Forger(guard, Signer(held.signing_secret), dice, held.certificate)
         forwarder = HostileForwarder(real.forwarder, conduct, dice, forger)
         self.made[setup.name] = forwarder
         return real._replace(host=Liar(real.host, conduct), forwarder=forwarder)

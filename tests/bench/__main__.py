@@ -34,6 +34,7 @@ BENCHES: Final = {
         "tests.bench.session:measure",
         "1 source, 8 receivers through TUNs: how fast",
     ),
+    "security": ("tests.bench.secured:measure", "what seals, tags and manifests cost a relay"),
     "joins": ("tests.bench.load:joins", "what a rendezvous point and a super node handle"),
     "control": ("tests.bench.load:messages", "what control messages cost"),
     "slow-child": ("tests.bench.load:slow_child", "what siblings of a slow child notice"),

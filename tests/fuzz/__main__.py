@@ -34,7 +34,14 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def table_of(results: list[Result]) -> Table:
+def verdict_of(result: Result, wanted: int) -> str:
+    """Say in a word what came of a target."""
+    if result.is_clean:
+        return "clean" if result.runs >= wanted else "clean, out of time"
+    return f"FINDINGS: {len(result.findings)}" if result.findings else "FAILED"
+
+
+def table_of(results: list[Result], wanted: int) -> Table:
     """Make the table of all results."""
     table = Table(title="Fuzzing", title_justify="left")
     for title in ("target", "runs", "runs/s", "edges", "new inputs", "parser, ms", "kB", "result"):
@@ -44,12 +51,12 @@ def table_of(results: list[Result]) -> Table:
         table.add_row(
             result.name,
             f"{result.runs:,}",
-            f"{result.runs / result.seconds:,.0f}",
+            f"{result.rate:,.0f}",
             f"{result.covered:,}",
             f"{result.new_inputs:,}",
             f"{1e3 * taken['seconds']:.3f}" if taken else "",
             f"{taken['bytes'] / 1024:.1f}" if taken else "",
-            "clean" if result.is_clean else f"[bold]{len(result.findings) or 'no'} finding[/bold]",
+            verdict_of(result, wanted),
         )
     return table
 
@@ -89,6 +96,7 @@ def repeat(path: Path, name: str | None) -> int:
 @click.option("--list", "as_list", is_flag=True, help="The targets, and what must hold.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="At a time.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of libFuzzer; 0: any.")
+@click.option("--minutes", type=click.FloatRange(0), default=0, help="Of a target; 0: no end.")
 @click.option("--keep", is_flag=True, help="Put what reaches something new into the corpora.")
 @click.option("--repeat", "path", type=click.Path(exists=True, path_type=Path), help="One input.")
 def main(
@@ -97,6 +105,7 @@ def main(
     as_list: bool,
     jobs: int,
     seed: int,
+    minutes: float,
     keep: bool,
     path: Path | None,
 ) -> None:
@@ -116,13 +125,14 @@ def main(
     console = wide_console()
     results: list[Result] = []
     with ThreadPoolExecutor(jobs) as pool:
-        options = Options(runs, seed, keep)
+        options = Options(runs, seed, keep, round(60 * minutes))
         for result in pool.map(lambda name: run(name, options), only or NAMES):
             results.append(result)
-            rate = result.runs / result.seconds
-            verdict = "clean" if result.is_clean else "NOT CLEAN"
-            console.print(f"{result.name}: {result.runs:,} runs, {rate:,.0f} a second, {verdict}")
-    console.print(table_of(results))
+            verdict = verdict_of(result, runs)
+            console.print(
+                f"{result.name}: {result.runs:,} runs, {result.rate:,.0f} a second, {verdict}"
+            )
+    console.print(table_of(results, runs))
     for result in results:
         explain(console, result)
     sys.exit(0 if all(result.is_clean for result in results) else 1)

@@ -36,22 +36,23 @@ _KINDS = ("crash-", "timeout-", "oom-", "slow-unit-", "leak-")
 
 
 class Options(NamedTuple):
-    """How to run: executions, and libFuzzer's seed (0: another each time)."""
+    """How to run: executions, libFuzzer's seed (0: another each time), seconds at most (0: any)."""
 
     runs: int
     seed: int = 0
     keep: bool = False
+    seconds: int = 0
 
 
 class Result(NamedTuple):
-    """What came of one target: executions, seconds, inputs that reached something new.
+    """What came of one target: executions, a second of processor time, and inputs that were new.
 
     `covered` counts what libFuzzer calls edges. `findings` are files, each with what happened.
     """
 
     name: str
     runs: int
-    seconds: float
+    rate: float
     new_inputs: int
     covered: int
     measured: Measured | None
@@ -74,7 +75,7 @@ def run(name: str, options: Options) -> Result:
         corpus.write(scratch / "begin", [*target.seeds(), *corpus.kept(target.name)])
         begun = time.monotonic()
         ended = _fuzz(name, target.most_bytes, options, scratch)
-        seconds = time.monotonic() - begun
+        rate = _rate(scratch, time.monotonic() - begun, ended.stdout)
         found = _collected(target.name, scratch / "found", _what_happened(ended.stdout))
         failure = ""
         if ended.returncode and not found:
@@ -87,17 +88,33 @@ def run(name: str, options: Options) -> Result:
         if options.keep and not found:
             inputs = [*target.seeds(), *corpus.kept(target.name), *new]
             corpus.replace(target.name, corpus.minimised(target, inputs))
-    done, covered = _DONE.search(ended.stdout), _COVERAGE.findall(ended.stdout)
-    runs, edges = int(done[1]) if done else 0, int(covered[-1]) if covered else 0
-    return Result(target.name, runs, seconds, len(new), edges, measured, tuple(found), failure)
+    covered = _COVERAGE.findall(ended.stdout)
+    edges = int(covered[-1]) if covered else 0
+    runs = _runs(ended.stdout)
+    return Result(target.name, runs, rate, len(new), edges, measured, tuple(found), failure)
+
+
+def _runs(output: str) -> int:
+    done = _DONE.search(output)
+    return int(done[1]) if done else 0
+
+
+def _rate(scratch: Path, seconds: float, output: str) -> float:
+    """Take runs a second of the process' own time; of a short run, of the clock's."""
+    progress = scratch / "progress"
+    if progress.exists():
+        runs, own_seconds = progress.read_text().split()
+        return float(runs) / float(own_seconds)
+    return _runs(output) / seconds
 
 
 def _fuzz(
     name: str, most_bytes: int, options: Options, scratch: Path
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.fuzz.child", name, str(scratch / "slow")]
+    command = [sys.executable, "-m", "tests.fuzz.child", name, str(scratch)]
     command += [f"-runs={options.runs}", f"-seed={options.seed}", f"-max_len={most_bytes}"]
     command += [f"-timeout={TIMEOUT}", f"-rss_limit_mb={MEMORY_MB}", "-print_final_stats=1"]
+    command += [f"-max_total_time={options.seconds}"]
     command += [f"-artifact_prefix={scratch / 'found'}/", "-verbosity=1", "-report_slow_units=3600"]
     command += [str(scratch / "new"), str(scratch / "begin")]
     return _ran(command)

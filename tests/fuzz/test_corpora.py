@@ -17,7 +17,7 @@ from tests.fuzz.registry import NAMES, PACKAGE, load
 from tests.fuzz.running import Hangs, bounded, findings
 from tests.fuzz.target import Target
 
-MUTATIONS = 150
+MUTATIONS = 120
 """A target, in the fast tests: all targets together take a few seconds."""
 
 MANY_MUTATIONS = 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from dmmp.errors import UsageError
 from dmmp.messages import Option
 from dmmp.parameters import Parameters
 from dmmp.security.association import MAXIMUM_PLAINTEXT_BYTES, RENEW_AFTER
-from dmmp.security.associations import KEY_WAIT, Unknown
+from dmmp.security.associations import KEY_WAIT, Associations, Unknown
 from dmmp.security.handshakes import INITIATION_LEAST
 from dmmp.security.limits import Limits
 from tests.security.association_stage import (
@@ -408,3 +409,62 @@ def test_the_key_log_opens_both_directions() -> None:
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     assert associated(7).captured == associated(7).captured
+
+
+# All of it at once.
+
+
+def soak(seed: int) -> None:
+    """Three hosts that restart, forget and talk on a changing network; then it is well again."""
+    dice = Random(seed)
+    is_shared = dice.random() < 0.4
+    limits = Limits(
+        initiations=dice.choice((0, 2, 200)),
+        half_open=dice.choice((4, 1024)),
+        associations=dice.choice((4, 1024)),
+    )
+
+    def start(number: int, count: int) -> Associations:
+        own = Shared() if is_shared else None
+        wall = WALL + dice.uniform(-100_000, 100_000)
+        return table(number, start=count, own=own, limits=limits, wall=wall)
+
+    network = Network(seed, dice.choice((0.001, 0.02, 0.3)), dice.choice((0, 0.05, 0.5)))
+    numbers = (1, 2, 3)
+    for number in numbers:
+        network.add(number, start(number, 0))
+    for step in range(dice.randrange(5, 40)):
+        network.loss, network.doubling = dice.choice((0, 0, 0.3, 0.8)), dice.choice((0, 0.3))
+        one, two = dice.sample(numbers, 2)
+        kind = dice.random()
+        if kind < 0.12:
+            network.add(one, start(one, step + 1))
+        elif kind < 0.16:
+            network.hosts[at(one)].drop(at(two))
+        else:
+            for _ in range(dice.randrange(1, 6)):
+                sender, to = dice.sample(numbers, 2)
+                network.say(sender, to, b"x")
+                network.run(dice.choice((0, 0.01, 0.2, 1)))
+        network.run(dice.choice((0.1, 0.5, 3, 20, 70)))
+    network.loss = network.doubling = network.jitter = 0.0
+    network.run(2.0)
+    for round_number in range(50):
+        if round_number == 20:
+            network.delivered.clear()
+        for one, two in itertools.permutations(numbers, 2):
+            network.say(one, two, b"%d" % round_number)
+        network.run(1.0)
+    for number in numbers:
+        assert sorted(network.got(number)) == sorted(b"%d" % n for n in range(20, 50) for _ in "ab")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happened_all_talk_in_the_end(seed: int) -> None:
+    soak(seed)
+
+
+@pytest.mark.slow
+def test_whatever_happened_all_talk_in_the_end_hundreds_of_times() -> None:
+    for seed in range(8, 308):
+        soak(seed)

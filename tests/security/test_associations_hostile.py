@@ -246,6 +246,15 @@ def test_an_endpoint_is_not_taken_from_who_was_just_heard() -> None:
     assert peer is not None and peer.static_key == party(1).public
 
 
+def test_nor_from_who_just_answered() -> None:
+    network = pair()
+    network.say(1, 2, b"hello")
+    network.run(0.1)
+    one = network.hosts[at(1)]
+    assert one.receive(insider_initiation(3, party(1).public), at(2), network.now).datagrams == []
+    assert one.counters["usurping"] == 1
+
+
 def test_nor_by_a_call_from_before() -> None:
     network = pair(delay=0.02)
     two = network.hosts[at(2)]

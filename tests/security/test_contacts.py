@@ -5,9 +5,20 @@ from __future__ import annotations
 import pytest
 
 from dmmp.messages import Option
-from dmmp.security.association import LIFE, RENEW_AFTER
+from dmmp.security.association import LIFE, RENEW_AFTER, SEND_UNTIL
 from dmmp.security.contacts import DOUBT_AFTER, SAY_AFTER, SUPERSEDED
-from tests.security.association_stage import WALL, associated, at, is_kind, options, pair, table
+from dmmp.security.limits import Limits
+from tests.security.association_stage import (
+    WALL,
+    Network,
+    associated,
+    at,
+    is_kind,
+    option_of,
+    options,
+    pair,
+    table,
+)
 
 # Renewal.
 
@@ -164,8 +175,8 @@ def test_one_that_never_answers_is_called_ever_more_seldom() -> None:
         network.run(1.0)
     calls = [sent.at for sent in network.captured if is_kind(sent, Option.HANDSHAKE_INITIATION)]
     one = network.hosts[at(1)]
-    assert one.counters["doubted"] == 5, "after 2, 6, 14, 30 and 62 s"
-    assert len(calls) <= 5 * 5
+    assert one.counters["doubted"] == 8, "after 2, 6, 14, 30, 46, 62, 78 and 94 s"
+    assert len(calls) <= 5 * 8
     assert one.peer(at(2)) is not None
     assert one.failed() == []
     assert len(network.got(2)) == 100, "meanwhile it is sent to as before"
@@ -216,3 +227,78 @@ def test_two_unanswered_are_not_enough() -> None:
     network.say(1, 2, b"two")
     network.run(60.0)
     assert network.hosts[at(1)].counters["doubted"] == 0
+
+
+def test_one_that_was_replaced_is_doubted_no_more() -> None:
+    network = associated()
+    network.add(2, table(2, start=1))
+    for _ in range(3):
+        network.say(1, 2, b"lost")
+    network.run(DOUBT_AFTER / 2)
+    network.say(2, 1, b"I am new")
+    network.run(DOUBT_AFTER)
+    one = network.hosts[at(1)]
+    assert (one.counters["doubted"], one.counters["established"]) == (0, 2)
+
+
+def test_after_a_doubt_it_takes_three_more_to_doubt_again() -> None:
+    network = associated()
+    network.cut = lambda sent: sent.sender == at(2)
+    one = network.hosts[at(1)]
+    for expected, plaintexts in ((1, 3), (1, 2), (2, 1)):
+        for _ in range(plaintexts):
+            network.say(1, 2, b"are you there")
+        network.run(30.0)
+        assert one.counters["doubted"] == expected
+
+
+def test_towards_its_end_it_is_not_sent_over_but_still_accepted() -> None:
+    """What was sent at the last moment arrives when the other end would send nothing any more."""
+    network = associated()
+    network.run(SEND_UNTIL - 3.04)
+    sent = network.hosts[at(2)].send(b"just in time", at(1), network.now)
+    assert isinstance(sent, list) and option_of(sent[0].data) is Option.SEALED
+    network.run(1.0)
+    waits = network.hosts[at(2)].send(b"waits", at(1), network.now)
+    assert isinstance(waits, list)
+    assert option_of(waits[0].data) is Option.HANDSHAKE_INITIATION
+    one = network.hosts[at(1)]
+    assert one.receive(sent[0].data, at(2), network.now).plaintexts == [b"just in time"]
+    network.put(waits, at(2))
+    network.run(0.2)
+    assert network.got(1) == [b"waits"]
+
+
+def test_after_180_seconds_nothing_is_accepted_even_before_the_alarm() -> None:
+    network = associated()
+    sent = network.hosts[at(2)].send(b"too late", at(1), network.now)
+    assert isinstance(sent, list)
+    received = network.hosts[at(1)].receive(sent[0].data, at(2), 100.0 + LIFE)
+    assert received == ([], [], None)
+    assert network.hosts[at(1)].counters["unknown_index"] == 1
+
+
+def test_the_responder_does_not_call_because_it_hears_something() -> None:
+    network = associated()
+    network.run(SEND_UNTIL - 3.1)
+    network.cut = lambda sent: not is_kind(sent, Option.SEALED)
+    network.delay = 1.0
+    network.say(1, 2, b"late")
+    network.run(3.0)
+    assert network.got(2) == [b"late"]
+    assert network.hosts[at(2)].counters["initiations_sent"] == 0
+
+
+def test_hearing_counts_as_use() -> None:
+    network = Network(delay=0.01)
+    hub = network.add(1, table(1, limits=Limits(associations=3)))
+    for number in (2, 3, 4):
+        network.add(number)
+        network.say(number, 1, b"hello")
+        network.run(0.05)
+    network.say(2, 1, b"still here")
+    network.run(0.05)
+    network.add(5)
+    network.say(5, 1, b"hello")
+    network.run(0.05)
+    assert [number for number in range(2, 6) if hub.peer(at(number)) is not None] == [2, 4, 5]

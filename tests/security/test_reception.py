@@ -16,6 +16,7 @@ from dmmp.types import Endpoint
 from tests.security.association_stage import (
     HANDSHAKE,
     Network,
+    Sent,
     SimpleParty,
     asked_for_cookies,
     associated,
@@ -78,6 +79,28 @@ def test_a_cookie_that_comes_late_is_used_soon_but_once() -> None:
     times = [round(sent.at - 100.0, 2) for sent in network.captured if len(sent.data) == 600]
     assert times == [0.0, 0.25, 0.75, 1.75, 3.75, 4.04]
     assert network.got(2) == [b"hello"]
+
+
+def test_cookies_without_end_bring_no_tries_without_end() -> None:
+    """Somebody on the path answers every initiation with a cookie that is good for nothing."""
+    network = pair()
+    random = Random(1).randbytes
+
+    def answer(sent: Sent) -> bool:
+        if option_of(sent.data) is Option.HANDSHAKE_INITIATION:
+            reply = Cookies(party(2).public, random).reply(
+                sent.data, at(1), int.from_bytes(sent.data[8:12], "big"), network.now
+            )
+            network.arrive(reply, at(2), at(1))
+        return True
+
+    network.say(1, 2, b"x")
+    network.cut = answer
+    network.run(60.0)
+    one = network.hosts[at(1)]
+    assert one.counters["cookies_received"] == one.counters["initiations_sent"] - 1
+    assert one.counters["initiations_sent"] <= 6
+    assert one.failed() == [at(2)]
 
 
 # Floods.

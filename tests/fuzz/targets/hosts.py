@@ -13,9 +13,14 @@ from random import Random
 
 from dmmp.actions import Action, Send
 from dmmp.interest import interest, no_interest
-from dmmp.messages import REGISTRY, Message, decode, encode
+from dmmp.messages import REGISTRY, Message, Rekey, decode, encode
 from dmmp.messages.local import (
     Carries,
+    Credited,
+    Forged,
+    KeyFits,
+    KeyNews,
+    KeyWanted,
     Silence,
     Start,
     Stop,
@@ -25,14 +30,16 @@ from dmmp.messages.local import (
 )
 from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
+from dmmp.roles.keyed import KeyedHost
+from dmmp.roles.rendezvous_point import RendezvousPoint
 from dmmp.roles.role import Host, Input
 from dmmp.roles.standing import HostSetup
-from dmmp.types import SELF, Endpoint
+from dmmp.roles.view import View
+from dmmp.types import SELF, Endpoint, HostId
 from tests.fuzz.drawn import GROUPS, World, message
 from tests.fuzz.feed import Feed
 from tests.fuzz.target import Target
 from tests.roles.stage import RP, SESSION, at
-from tests.roles.test_hostile import views
 
 WORLD = World(tuple(at(number) for number in range(12)), SESSION)
 PARAMETERS = Parameters(
@@ -69,9 +76,9 @@ LIMITS = {
 
 CLASSES = tuple(REGISTRY[option] for option in sorted(REGISTRY))
 WAITS = (0.0, 0.0, 0.01, 0.05, 0.2, 0.5, 2.0, 5.0, 16.0, 31.0)
-MOST_STEPS = 20
+MOST_STEPS = 16
 MOST_ASKED = 24
-MOST_WAKES = 40
+MOST_WAKES = 10
 
 Asked = deque[tuple[Message, Endpoint]]
 
@@ -80,6 +87,16 @@ def end_host(kind: str, out_degree: int, relay_only: bool = False) -> EndHost:
     """Make a host that has not started."""
     setup = HostSetup("demo", (RP,), out_degree, instance=7, relay_only=relay_only)
     return EndHost(kind, setup, PARAMETERS, Random(1))
+
+
+def keyed(host: EndHost, is_source: bool = False) -> KeyedHost:
+    """Put the group's keys around a host that has not started."""
+
+    def node_of(endpoint: Endpoint) -> bytes | None:
+        return endpoint.address.packed * 4 if endpoint in WORLD.hosts[:9] else None
+
+    dice = Random(2)
+    return KeyedHost(host, node_of, dice.randbytes, dice, 1.8e9, is_source=is_source)
 
 
 def step(feed: Feed, subject: Host, asked: Asked, now: float) -> list[Action]:
@@ -106,7 +123,7 @@ def step(feed: Feed, subject: Host, asked: Asked, now: float) -> list[Action]:
 
 def wish(feed: Feed, now: float) -> Input:
     """Make an input of this host's own."""
-    number = feed.byte() % 8
+    number = feed.byte() % 13
     host = feed.choice(WORLD.hosts)
     group = feed.choice(GROUPS)
     wishes: tuple[Callable[[], Input], ...] = (
@@ -118,6 +135,11 @@ def wish(feed: Feed, now: float) -> Input:
         lambda: TooLarge(host, feed.choice((0, 1000, 1400))),
         Start,
         Stop,
+        lambda: Forged(host, SESSION, HostId(feed.byte() % 12), 1),
+        lambda: KeyWanted(SESSION, HostId(2), feed.byte(), bool(feed.byte() & 1)),
+        lambda: KeyFits(SESSION, HostId(2), feed.byte()),
+        lambda: KeyNews(SESSION, HostId(2), encode(message(feed, Rekey, WORLD, 1, 2))),
+        lambda: Credited(SESSION, HostId(2)),
     )
     return wishes[number]()
 
@@ -149,6 +171,14 @@ def run(data: bytes, subject: Host) -> None:
         following = subject.next_alarm()
         assert following is None or following[0] > now, f"fires for ever: {following}"
     check_bounds(subject, now)
+
+
+def views(subject: Host, now: float) -> tuple[View, ...]:
+    """Look at a host's tables."""
+    if isinstance(subject, RendezvousPoint):
+        return subject.views(now)
+    assert isinstance(subject, EndHost | KeyedHost)
+    return (subject.view(now),)
 
 
 def check_bounds(subject: Host, now: float) -> None:

@@ -1,0 +1,68 @@
+"""What both ends of the secured benches hold in common: a source's credential, guards, a key.
+
+All of it follows from fixed bytes, so two processes need not talk to agree.
+"""
+
+from __future__ import annotations
+
+import time
+from hashlib import sha256
+from typing import Final
+
+from dmmp.actions import InstallKey
+from dmmp.forwarding.forwarder import Forwarder
+from dmmp.parameters import Parameters
+from dmmp.security.authority import Authority, Request
+from dmmp.security.data_guard import DataGuard
+from dmmp.security.identity import CertifiedParty, SharedSecretParty, Trust
+from dmmp.security.peer import EVERY_CAPABILITY
+from dmmp.security.setup import Security
+from dmmp.types import Instant
+from tests.bench.relay_node import ORIGIN, SESSION
+
+NONE: Final = "no security"
+TAGS: Final = "tags"
+MANIFESTS: Final = "manifests"
+MEMBER: Final = "manifests, delivering"
+GUARDS: Final = (NONE, TAGS, MANIFESTS, MEMBER)
+"""Ways to guard data: not at all; with a shared secret; as a relay without keys with certificates;
+and as a member, which opens what it passes on."""
+
+NAME: Final = "bench"
+SECRET: Final = b"k" * 32
+EPOCH: Final = 1
+
+
+class _Drawn:
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, size: int) -> bytes:
+        self._count += 1
+        return sha256(b"bench %d" % self._count).digest()[:size]
+
+
+def guard(way: str) -> DataGuard | None:
+    """Make a guard, of the source and of relays alike."""
+    if way == NONE:
+        return None
+    party: CertifiedParty | SharedSecretParty
+    if way == TAGS:
+        party = SharedSecretParty(b"a secret for benches only", NAME)
+    else:
+        dice = _Drawn()
+        authority = Authority(dice(32))
+        request = Request("source", NAME, EVERY_CAPABILITY, 256, 10**10)
+        at = 86400.0 * int(time.time() / 86400)
+        held = authority.credential(request, at, dice, 3 * 86400.0)
+        party = CertifiedParty(held, Trust((authority.public,), NAME))
+    wall = time.time() - time.monotonic()
+    return Security(party, _Drawn(), wall).guard(delivers=way in (TAGS, MEMBER))
+
+
+def forwarder(way: str, now: Instant, seals: bool) -> Forwarder:
+    """Make a forwarder with a guard that holds the key, if it needs one."""
+    made = Forwarder(Parameters(), guard=guard(way))
+    if way != NONE and (seals or way != MANIFESTS):
+        made.apply(InstallKey(SESSION, ORIGIN, EPOCH, SECRET, seals), now)
+    return made
