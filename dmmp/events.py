@@ -56,6 +56,17 @@ class KeysHeld(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateRenewed(Event):
+    """The authority certified a host again (slide 23)."""
+
+    name: str
+    endpoint: Endpoint
+
+    def __str__(self) -> str:
+        return f"renewed the certificate of {self.name} at {self.endpoint}"
+
+
+@dataclass(frozen=True, slots=True)
 class ParentLost(Event):
     """The parent is gone, or no parent any more; a new one is sought (slide 22)."""
 

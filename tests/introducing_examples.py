@@ -5,7 +5,16 @@ from __future__ import annotations
 from hashlib import sha256
 from ipaddress import ip_address
 
-from dmmp.messages import Credential, Heartbeat, IntroductionRequest, IntroductionResponse, Message
+from dmmp.messages import (
+    Credential,
+    Heartbeat,
+    IntroductionRequest,
+    IntroductionResponse,
+    Message,
+    RenewalRequest,
+    RenewalResponse,
+)
+from dmmp.messages.common import Status
 from dmmp.messages.options import TlvType
 from dmmp.messages.schema import Tlv
 from dmmp.security.authority import Authority, Request
@@ -50,6 +59,14 @@ def introducing_examples() -> list[tuple[str, Message]]:
         (
             "the answer, without the key that stands behind it when it is sent",
             IntroductionResponse(session=SESSION, source=SOURCE, sequence=0x5EED0070, wanted=S2),
+        ),
+        (
+            "the source has its certificate renewed",
+            RenewalRequest(session=SESSION, sequence=1, certificate=held.certificate),
+        ),
+        (
+            "and the authority has denied it",
+            RenewalResponse(session=SESSION, sequence=1, status=Status.REFUSED),
         ),
     ]
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dmmp.cli.authority_serve import serve
 from dmmp.cli.options import out_degree, parse_rate
 from dmmp.errors import AuthenticationError, UsageError
 
 if TYPE_CHECKING:
     from dmmp.cli.authority_files import AuthorityDirectory, Entry
     from dmmp.security.authority import Authority, Request
+    from dmmp.security.certificate import Certificate
     from dmmp.security.identity import Credential
     from dmmp.security.peer import Capability
     from dmmp.security.session_file import Contact, SessionFile
@@ -363,14 +365,19 @@ def _contact(address: str, credential: Credential) -> Contact:
 
 
 def _entry(credential: Credential, file: str) -> Entry:
+    return entry_of(credential.says, file)
+
+
+def entry_of(says: Certificate, file: str) -> Entry:
+    """Make the record of a certificate that was issued."""
     from dmmp.cli.authority_files import Entry
 
-    peer = credential.peer
+    peer = says.peer
     return Entry(
         peer.serial,
         peer.name,
         roles_of(peer.capabilities),
-        credential.says.not_before,
+        says.not_before,
         peer.not_after,
         file,
     )
@@ -459,3 +466,6 @@ def _say_initialised(
         f"  before certificates expire: dmmp authority renew {directory} --all",
     ]
     click.echo("\n".join(lines))
+
+
+authority.add_command(serve)

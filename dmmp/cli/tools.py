@@ -8,11 +8,14 @@ from __future__ import annotations
 import binascii
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dmmp.errors import DecodeError, UsageError
+
+if TYPE_CHECKING:
+    from dmmp.security.key_log import KeyLog
 
 
 def echo_json(value: object) -> None:
@@ -103,21 +106,43 @@ def _run_seeds(draw: str | None, first: int, count: int) -> int:
 @click.argument("what", required=False, metavar="[HEX | FILE.pcap]")
 @click.option("--list", "as_list", is_flag=True, help="Every message, by option code.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of a capture, only this UDP port.")
+@click.option(
+    "--key-log",
+    "keys",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Open what is sealed with the keys that a node wrote (--key-log).",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def decode(what: str | None, as_list: bool, port: int | None, as_json: bool) -> int:
+def decode(
+    what: str | None, as_list: bool, port: int | None, keys: Path | None, as_json: bool
+) -> int:
     """Say what a datagram or a capture says, field by field; exit code 1 if it cannot be read."""
     if as_list:
         return _list_options(as_json)
     if what is None:
         raise UsageError("decode needs a datagram in HEX, a capture FILE.pcap, or --list")
     path = Path(what)
+    log = None if keys is None else _key_log(keys)
     if path.suffix in (".pcap", ".pcapng", ".cap") or path.is_file():
-        return _decode_capture(path, port, as_json)
+        return _decode_capture(path, port, log, as_json)
     try:
         datagram = binascii.unhexlify("".join(what.replace(":", " ").split()))
     except ValueError:
         raise UsageError(f"{what[:40]!r} is neither hexadecimal nor a file that exists") from None
-    return _decode_datagram(datagram, as_json)
+    return _decode_datagram((log and log.opened(datagram)) or datagram, as_json)
+
+
+def _key_log(path: Path) -> KeyLog:
+    from dmmp.security.key_log import KeyLog
+
+    try:
+        text = path.read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise UsageError(f"--key-log {path}: this is no key log") from None
+    except OSError as error:
+        raise UsageError(f"--key-log {path}: {error.strerror}") from None
+    return KeyLog(text)
 
 
 def _list_options(as_json: bool) -> int:
@@ -153,7 +178,7 @@ def _decode_datagram(datagram: bytes, as_json: bool) -> int:
     return 0 if fault is None else 1
 
 
-def _decode_capture(path: Path, port: int | None, as_json: bool) -> int:
+def _decode_capture(path: Path, port: int | None, log: KeyLog | None, as_json: bool) -> int:
     from dmmp.inspection import describe, packets_of_capture
 
     try:
@@ -163,7 +188,8 @@ def _decode_capture(path: Path, port: int | None, as_json: bool) -> int:
     faults = 0
     try:
         for packet in packets_of_capture(data, port):
-            found = describe(packet.payload)
+            clear = None if log is None else log.opened(packet.payload)
+            found = describe(clear or packet.payload)
             faults += found.fault is not None
             between = f"{packet.source} > {packet.destination}"
             if as_json:

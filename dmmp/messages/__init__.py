@@ -19,6 +19,7 @@ from dmmp.messages import (
     liveness,
     mesh,
     promotion,
+    renewing,
     security,
 )
 from dmmp.messages.bootstrap import (
@@ -54,6 +55,7 @@ from dmmp.messages.promotion import (
     PromotionConfirm,
     PromotionRequest,
 )
+from dmmp.messages.renewing import RenewalRequest, RenewalResponse
 from dmmp.messages.schema import FieldValue, Message, Tlv
 from dmmp.messages.security import CookieReply, HandshakeInitiation, HandshakeResponse, Sealed
 from dmmp.messages.tlv import build_tlvs, parse_tlvs
@@ -71,6 +73,7 @@ _FAMILIES = (
     security,
     keys,
     introducing,
+    renewing,
 )
 
 REGISTRY: dict[int, type[Message]] = {
@@ -171,6 +174,8 @@ __all__ = [
     "RefreshRequest",
     "RefreshResponse",
     "Rekey",
+    "RenewalRequest",
+    "RenewalResponse",
     "Sealed",
     "SetupRequest",
     "SetupResponse",

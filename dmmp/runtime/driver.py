@@ -309,12 +309,13 @@ class Driver:
     def _take_sealed(self, gate: Gate, datagram: bytes, sender: Endpoint) -> None:
         now = self.clock()
         messages, datagrams = gate.receive(datagram, sender, now)
-        self._send_sealed(datagrams)
+        self.send_sealed(datagrams)
         for message in messages:
             self.counters["control_received"] += 1
             self._perform(self.host.receive(message, sender, now), now)
 
-    def _send_sealed(self, datagrams: Iterable[tuple[bytes, Endpoint]]) -> None:
+    def send_sealed(self, datagrams: Iterable[tuple[bytes, Endpoint]]) -> None:
+        """Send what the gate wants sent."""
         for datagram, to in datagrams:
             self.counters["control_sent"] += 1
             self.socket.send_control(datagram, to)
@@ -372,7 +373,7 @@ class Driver:
                 data.append(transmit)
             else:
                 now = self.clock()
-                self._send_sealed(gate.send_datagram(bytes(transmit.data), transmit.to, now))
+                self.send_sealed(gate.send_datagram(bytes(transmit.data), transmit.to, now))
         return data
 
     def _note_size(self, transmits: list[Transmit]) -> None:
@@ -491,5 +492,5 @@ class Driver:
         if self.edge is not None:
             self.edge.wake(now)
         if self.gate is not None:
-            self._send_sealed(self.gate.wake(now))
+            self.send_sealed(self.gate.wake(now))
         self.rearm()

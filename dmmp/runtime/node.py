@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,21 +30,21 @@ from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.groups import Group
 from dmmp.runtime.interface import Interface
 from dmmp.runtime.locate import Place, locate
+from dmmp.runtime.renewing import renewing
 from dmmp.runtime.securing import (
     NONE,
     UNSECURED,
-    Renewing,
     SecurityOptions,
     locate_points,
     security_of,
 )
 from dmmp.runtime.sockets import DatagramSocket, open_socket
+from dmmp.runtime.stopping import Stop
 from dmmp.runtime.traffic import security_document, traffic_document
 from dmmp.runtime.tun_addresses import TunAddresses
 from dmmp.security.data_guard import DataGuard
 from dmmp.security.data_keys import TAG_BYTES
 from dmmp.security.gate import Gate
-from dmmp.security.identity import CertifiedParty
 from dmmp.security.setup import Security
 from dmmp.tun.device import DEFAULT_MTU, Tun
 from dmmp.types import Endpoint
@@ -149,7 +147,7 @@ async def run_host(options: NodeOptions, lines: observe.EventLines) -> int:
         edge = socket = None
         # What is here now stays: the collector need not look at it again and again.
         gc.freeze()
-        with news, renewing(options.security, security, driver, lines):
+        with news, renewing(options.security, security and security.party, driver, lines):
             await driver.run()
     finally:
         control.close()
@@ -181,28 +179,6 @@ def say_unsecured(options: SecurityOptions, lines: observe.EventLines) -> None:
             "take part, read and forge",
             "Unsecured",
         )
-
-
-@contextmanager
-def renewing(
-    options: SecurityOptions, security: Security | None, driver: Driver, lines: observe.EventLines
-) -> Iterator[None]:
-    """Take up renewed certificates while the node runs, if it has one."""
-    party = None if security is None else security.party
-    if not isinstance(party, CertifiedParty) or options.credential_path is None:
-        yield
-        return
-
-    def renewed() -> None:
-        if isinstance(driver.forwarder, Forwarder):
-            driver.carry_out(driver.forwarder.renew_credential(party.credential))
-
-    renewal = Renewing(party, options.credential_path, renewed, lines.say)
-    task = asyncio.get_running_loop().create_task(renewal.run())
-    try:
-        yield
-    finally:
-        task.cancel()
 
 
 def _parts(
@@ -382,7 +358,7 @@ async def run_rendezvous_point(options: RendezvousOptions, lines: observe.EventL
         await control.start()
         sessions = ", ".join(repr(session) for session in options.sessions)
         lines.say(f"ready: rendezvous point {name!r} of {sessions} on {socket.local}", "Ready")
-        with renewing(options.security, security, driver, lines):
+        with renewing(options.security, security and security.party, driver, lines):
             await driver.run()
     finally:
         control.close()
@@ -403,32 +379,3 @@ def rendezvous_document(
     document |= traffic_document(driver)
     document["security"] = security_document(options, driver.gate)
     return document
-
-
-class Stop:
-    """SIGTERM, SIGINT and SIGHUP: the first leaves in good order, the second at once."""
-
-    def __init__(self) -> None:
-        self.driver: Driver | None = None
-        self._asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            with suppress(ValueError, NotImplementedError, RuntimeError):
-                # Not in the main thread, as in tests: then signals are not ours to take.
-                loop.add_signal_handler(number, self._on_signal)
-
-    def _on_signal(self) -> None:
-        self._asked.set()
-        if self.driver is not None:
-            self.driver.stop()
-
-    async def unless_stopped(self, task: Any) -> Any:
-        """Await a coroutine; None if we are stopped before it ends."""
-        working = asyncio.ensure_future(task)
-        stopped = asyncio.ensure_future(self._asked.wait())
-        await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if working.done():
-            return working.result()
-        working.cancel()
-        return None

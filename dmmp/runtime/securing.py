@@ -7,7 +7,6 @@ opened. What the files mean is in `dmmp.security`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import stat
 import time
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from dmmp.errors import AuthenticationError, UsageError
+from dmmp.errors import UsageError
 from dmmp.runtime.locate import RETRY, Lookup, NotFound, Place, look_up, parse_place, resolve
 from dmmp.runtime.locate import look_up_services as services
 from dmmp.security.identity import CertifiedParty, Credential, SharedSecretParty
@@ -35,22 +34,17 @@ CREDENTIAL = "credential.pem"
 FILE_LIMIT_BYTES = 1 << 16
 """Longer than any file that is read here."""
 
-RENEWAL_CHECK = 30.0
-"""Seconds between two looks at a credential file whose certificate is to be renewed."""
-
-WARN_EVERY = 600.0
-
 _NEEDED = {
     "rp": Capability.RENDEZVOUS_POINT,
     "source": Capability.SOURCE,
     "super-node": Capability.SUPER_NODE,
     "member": Capability.MEMBER,
+    "authority": Capability.AUTHORITY,
 }
 _CURE = (
     "make one with `dmmp authority init`, or use --security psk with a --secret-file, "
     "or --security none for experiments"
 )
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ def read_options(
         raise UsageError(f"no --session-file: {_CURE}")
     content = SessionFile.parse(_read(session_file, "--session-file"))
     path = credential or _beside(session_file)
-    held = _credential(path)
+    held = read_credential(path)
     if not held.peer.capabilities & _NEEDED[kind]:
         raise UsageError(
             f"{path}: the certificate of {held.peer.name!r} is not for a {kind}; issue one with: "
@@ -117,7 +111,7 @@ def read_options(
     return SecurityOptions(CERTIFICATES, content, held, path, key_log=key_log)
 
 
-def _credential(path: Path) -> Credential:
+def read_credential(path: Path) -> Credential:
     try:
         return Credential.parse(_read(path, "--credential", secret=True))
     except UsageError as error:
@@ -252,55 +246,3 @@ def own_addresses() -> list[IpAddress]:
     with IPRoute() as netlink:
         found = [entry.get_attr("IFA_ADDRESS") for entry in netlink.get_addr()]
     return [ip_address(address) for address in found if address]
-
-
-class Renewing:
-    """Looks at the credential file once the certificate has lived two thirds of its time.
-
-    Whoever holds the authority's key puts a newer one there (`dmmp authority renew`).
-    """
-
-    def __init__(
-        self,
-        party: CertifiedParty,
-        path: Path,
-        renewed: Callable[[], None],
-        say: Callable[[str], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._party = party
-        self._path = path
-        self._renewed = renewed
-        self._say = say
-        self._clock = clock
-        self._warned = float("-inf")
-
-    async def run(self) -> None:
-        """Look again and again, as long as the node runs."""
-        while True:
-            await asyncio.sleep(RENEWAL_CHECK)
-            self.look()
-
-    def look(self) -> bool:
-        """Take up a newer certificate, if it is time and there is one; tell whether so."""
-        now = self._clock()
-        held = self._party.held
-        if now < held.renewal_at:
-            return False
-        try:
-            found = _credential(self._path)
-            if found.peer.serial != held.peer.serial:
-                self._party.renew(found)
-                self._renewed()
-                self._say("took up a renewed certificate")
-                return True
-        except (UsageError, AuthenticationError) as error:
-            _log.warning("%s: %s", self._path, error)
-        if now - self._warned >= WARN_EVERY:
-            self._warned = now
-            hours = (held.peer.not_after - now) / 3600
-            self._say(
-                f"the certificate expires in {max(hours, 0):.1f} h; renew it with: "
-                f"dmmp authority renew, and put it into {self._path}"
-            )
-        return False

@@ -7,7 +7,7 @@ nothing of it. Sans-I/O, like all here; `driver` and the simulator stand between
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from dmmp.messages import (
     IntroductionRequest,
     IntroductionResponse,
     PingRpResponse,
+    RenewalRequest,
+    RenewalResponse,
     decode,
     encode,
 )
@@ -82,6 +84,8 @@ class Gate:
         self._ids: Recent[tuple[int, int], tuple[bytes, Instant]] = Recent(MOST_NAMED)
         self._ids_of: Recent[tuple[int, bytes], tuple[int, ...]] = Recent(MOST_NAMED)
         self._budgets = Budgets()
+        self.on_renewal: Callable[[bytes], None] = lambda certificate: None
+        """Called with a certificate that the authority issued for this host."""
 
     def send(
         self, message: Message, to: Endpoint, now: Instant, whole: bool = False
@@ -121,10 +125,20 @@ class Gate:
             message = self._read(plaintext, peer, sender, datagrams, now)
             if isinstance(message, IntroductionRequest):
                 datagrams += self._answer(message, sender, now)
+            elif isinstance(message, RenewalResponse):
+                self.on_renewal(message.certificate)
             elif message is not None and not isinstance(message, IntroductionResponse):
                 self.counters["opened"] += 1
                 messages.append(message)
         return Taken(messages, datagrams)
+
+    def ask_renewal(
+        self, certificate: bytes, authority: Endpoint, key: bytes, now: Instant
+    ) -> list[Datagram]:
+        """Ask the authority, by its static key, for a certificate after this one."""
+        datagrams = self.associations.introduce(authority, key, now)
+        request = RenewalRequest(sequence=1, certificate=certificate)
+        return datagrams + self.send(request, authority, now)
 
     def peer(self, endpoint: Endpoint) -> Peer | None:
         """Return who is known to be at an endpoint."""

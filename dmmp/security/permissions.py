@@ -21,6 +21,7 @@ from dmmp.messages import (
     ProbeResponse,
     RefreshRequest,
     RefreshResponse,
+    RenewalResponse,
     SetupRequest,
     SetupResponse,
     SourceRequest,
@@ -37,6 +38,7 @@ NEEDS: dict[type[Message], Capability] = {
     SubscriptionResponse: Capability.RENDEZVOUS_POINT,
     PingRpResponse: Capability.RENDEZVOUS_POINT,
     SourceResponse: Capability.RENDEZVOUS_POINT,
+    RenewalResponse: Capability.AUTHORITY,
     SetupRequest: Capability.SUPER_NODE | Capability.SOURCE,
     SetupResponse: Capability.SUPER_NODE | Capability.SOURCE,
     # An RP, or whoever else only serves, is not to read what the session carries.

@@ -27,7 +27,7 @@ from dmmp.security.data_guard import DataGuard
 from dmmp.security.peer import Capability
 from dmmp.security.permissions import OWN_RECORD
 from dmmp.security.signing import Signer
-from dmmp.sim.node import Life
+from dmmp.sim.node import Forwards, Life
 from dmmp.sim.secured import Secured
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, SessionId
 from tests.attackers.insider import Forger
@@ -66,36 +66,24 @@ class Conduct:
     first_forgery: Instant | None = None
 
 
-class HostileForwarder:
-    """A forwarder whose output is tampered with; `Forwards` of the simulator."""
+class Around:
+    """A forwarder with something around it; by itself it changes nothing."""
 
-    def __init__(
-        self, inner: Forwarder, conduct: Conduct, rng: Random, forger: Forger | None
-    ) -> None:
+    def __init__(self, inner: Forwards) -> None:
         self.inner = inner
-        self.conduct = conduct
-        self._rng = rng
-        self._salt = rng.getrandbits(32)
-        self._forger = forger
-        self._held: list[tuple[Instant, Transmit]] = []
 
     @property
     def counters(self) -> object:
         """The real forwarder's counters."""
-        return self.inner.counters
+        return getattr(self.inner, "counters", None)
 
     def apply(self, action: ForwarderAction, now: Instant) -> Outcome:
-        """Do what the role wants, but for what is asked of it."""
-        conduct = self.conduct
-        if isinstance(action, Replay):
-            if conduct.deaf and now >= conduct.since:
-                return Outcome()
-            return self._tamper(self.inner.apply(action, now), now, not conduct.answers)
-        return self._tamper(self.inner.apply(action, now), now)
+        """Do what the role wants."""
+        return self.inner.apply(action, now)
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
         """Take data from the network."""
-        return self._tamper(self.inner.forward(burst, now), now)
+        return self.inner.forward(burst, now)
 
     def originate(
         self,
@@ -109,6 +97,41 @@ class HostileForwarder:
     ) -> Outcome:
         """Take packets of its own programs."""
         return self.inner.originate(session, host, tree_version, group, source, packets, now)
+
+    def wake(self, now: Instant) -> tuple[Outcome, list[Silent]]:
+        """Handle what is due."""
+        return self.inner.wake(now)
+
+    def next_alarm(self) -> tuple[Instant, str] | None:
+        """Return when to wake it, and why."""
+        return self.inner.next_alarm()
+
+
+class HostileForwarder(Around):
+    """A forwarder whose output is tampered with."""
+
+    def __init__(
+        self, inner: Forwards, conduct: Conduct, rng: Random, forger: Forger | None
+    ) -> None:
+        super().__init__(inner)
+        self.conduct = conduct
+        self._rng = rng
+        self._salt = rng.getrandbits(32)
+        self._forger = forger
+        self._held: list[tuple[Instant, Transmit]] = []
+
+    def apply(self, action: ForwarderAction, now: Instant) -> Outcome:
+        """Do what the role wants, but for what is asked of it."""
+        conduct = self.conduct
+        if isinstance(action, Replay):
+            if conduct.deaf and now >= conduct.since:
+                return Outcome()
+            return self._tamper(self.inner.apply(action, now), now, not conduct.answers)
+        return self._tamper(self.inner.apply(action, now), now)
+
+    def forward(self, burst: Burst, now: Instant) -> Outcome:
+        """Take data from the network, and pass on what it likes."""
+        return self._tamper(self.inner.forward(burst, now), now)
 
     def wake(self, now: Instant) -> tuple[Outcome, list[Silent]]:
         """Handle what is due, what was held back included."""

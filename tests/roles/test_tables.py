@@ -155,10 +155,10 @@ def test_every_message_is_heard_by_some_role() -> None:
         kind for cls in (ClusterMember, SuperNode, Source, RendezvousPoint) for _, kind in cls.TABLE
     }
     # The forwarder hears data, heartbeats and credentials, the gate handshakes and introductions,
-    # `KeyedHost` what is about keys; errors are ignored by all.
+    # `KeyedHost` what is about keys, the authority renewals; errors are ignored by all.
     not_heard = {cls.__name__ for cls in REGISTRY.values()} - {kind.__name__ for kind in heard}
     data_plane = {"Data", "Heartbeat", "Credential"}
     gate = {"HandshakeInitiation", "HandshakeResponse", "CookieReply", "Sealed"}
     gate |= {"IntroductionRequest", "IntroductionResponse"}
-    keys = {"KeyRequest", "KeyResponse", "KeyLeave", "Rekey"}
+    keys = {"RenewalRequest", "RenewalResponse", "KeyRequest", "KeyResponse", "KeyLeave", "Rekey"}
     assert not_heard == data_plane | gate | keys | {"Error"}
