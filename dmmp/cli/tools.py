@@ -16,6 +16,7 @@ from dmmp.errors import DecodeError, UsageError
 
 if TYPE_CHECKING:
     from dmmp.security.key_log import KeyLog
+    from dmmp.sim.report import SimOptions
 
 
 def echo_json(value: object) -> None:
@@ -55,6 +56,13 @@ def show(name: str | None, as_json: bool) -> int:
 @click.option("--single", "draw", flag_value="single", help="Drawn: one death after another.")
 @click.option("--seeds", type=click.IntRange(1), help="Run so many drawn scenarios, on all cores.")
 @click.option("--wire", is_flag=True, help="Encode and decode every message.")
+@click.option(
+    "--security",
+    type=click.Choice(["certificates", "psk", "none"]),
+    default="none",
+    show_default=True,
+    help="Seal and prove everything, as real hosts do: seven times as slow.",
+)
 @click.option("--tree", is_flag=True, help="Draw the tree.")
 @click.option("--trace", type=click.Path(dir_okay=False, writable=True), help="JSON lines.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -64,7 +72,7 @@ def sim(tree: bool, trace: str | None, as_json: bool, seeds: int | None, **value
 
     options = SimOptions(**values)
     if seeds is not None:
-        return _run_seeds(options.draw, options.seed or 1, seeds)
+        return _run_seeds(options, seeds)
     if trace is None:
         result = run(options)
     else:
@@ -86,14 +94,16 @@ def sim(tree: bool, trace: str | None, as_json: bool, seeds: int | None, **value
     return result.exit_code
 
 
-def _run_seeds(draw: str | None, first: int, count: int) -> int:
+def _run_seeds(options: SimOptions, count: int) -> int:
     """Run many drawn scenarios: a line for each seed that fails, and a summary."""
     from dmmp.sim.sweep import judge_all
 
+    draw, first = options.draw, options.seed or 1
     if draw is None:
         raise UsageError("--seeds needs --random or --single")
     failed = 0
-    for verdict in judge_all(draw, range(first, first + count)):
+    numbers = range(first, first + count)
+    for verdict in judge_all(draw, numbers, security=options.security):
         if verdict.failures:
             failed += 1
             click.echo(verdict.line())

@@ -116,10 +116,11 @@ class Relay(Proving):
             return
         believed = self._proven(outcome, channel, run, sender, now)
         for proven in believed:
-            # Forgeries are no sign of life: whoever can send in upstream's name could hide that it
-            # is dead.
-            self._heed(plan.pace, proven.packets, now)
             self._accept(outcome, channel, plan, proven, now)
+            if channel.window.accepted_at == now:
+                # What is forged, or was here before, is no sign of life: whoever can send in
+                # upstream's name could hide that it is dead.
+                self._heed(plan.pace, proven.packets, now)
         if believed and reserved & FLAG_MANIFEST:
             self._look_again(outcome, channel, now)
 
@@ -332,7 +333,8 @@ class Relay(Proving):
             option != Option.DATA or sender not in active.entry.repairers
         ):
             return "not_upstream"
-        if not active.versions.accepts(tree_version, now):
+        # Who an origin is has nothing to do with how the tree stands.
+        if option != Option.CREDENTIAL and not active.versions.accepts(tree_version, now):
             return "stale_tree"
         return None
 

@@ -42,6 +42,9 @@ FIND_FIRST, FIND_MOST = 0.5, 8.0
 FIND_AGAIN = 2.0
 """Least time between two questions that data of a source unknown here gives rise to."""
 
+SILENT_TRIES = 4
+"""Requests without an answer after which a member asks whether the source is another by now."""
+
 EPOCH_YEAR = 1_700_000_000
 """Seconds since 1970 from which first epochs count: one a second, and later after each start."""
 
@@ -114,6 +117,7 @@ class KeyedHost:
             actions += self._served(now)
         if self.member is not None:
             actions += self.member.wake(now)
+            actions += self._doubt_source(now)
         return actions
 
     def next_alarm(self) -> tuple[Instant, str] | None:
@@ -212,6 +216,15 @@ class KeyedHost:
             session=self._session, source=self._me, sequence=self._sequence, host=record
         )
         return [Send(request, to)]
+
+    def _doubt_source(self, now: Instant) -> list[Action]:
+        """Ask anew who the source is, if the one that is known does not answer any more."""
+        assert self.member is not None
+        if self.member.tries < SILENT_TRIES or self._alarms.next() is not None:
+            return []
+        if self._found_at is not None and now - self._found_at < FIND_MOST:
+            return []
+        return self._find(now)
 
     def _on_source(self, message: SourceResponse, now: Instant) -> list[Action]:
         origin = message.origin

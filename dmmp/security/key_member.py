@@ -85,6 +85,11 @@ class KeyMember:
         self._catch_up = CATCH_UP_FIRST
 
     @property
+    def tries(self) -> int:
+        """Return how often the open request was sent; 0 without one."""
+        return 0 if self._open is None else self._open.tries
+
+    @property
     def epoch(self) -> int:
         """Return the newest epoch that is certain; 0 without any."""
         return self._path.epoch if self._path is not None else 0

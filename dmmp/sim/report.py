@@ -40,6 +40,7 @@ class SimOptions:
     wire: bool = False
     file: str | None = None
     draw: str | None = None
+    security: str = "none"
 
     def __post_init__(self) -> None:
         if self.file is not None and self.draw is not None:
@@ -168,6 +169,8 @@ class Result:
 def run(options: SimOptions, write_trace: Callable[[str], None] | None = None) -> Result:
     """Run a simulation; `write_trace` gets one JSON line for each thing that happens."""
     scenario = options.scenario()
+    if options.security != "none":
+        scenario = replace(scenario, security=options.security)
     # A long run's digest is read by nobody and costs a tenth.
     trace = Trace(write_trace, is_kept=write_trace is not None or scenario.end < LONG)
     world = scenario.play(wire=options.wire, trace=trace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import cpu_count, get_context
 
 from dmmp.sim.drawing import draw_scenario, draw_single
@@ -23,34 +23,42 @@ class Verdict:
     seed: int
     scenario: str
     failures: tuple[str, ...]
+    security: str = "none"
 
     @property
     def command(self) -> str:
         """Return the command that repeats the run."""
-        return f"dmmp sim --{self.draw} --seed {self.seed}"
+        secured = "" if self.security == "none" else f" --security {self.security}"
+        return f"dmmp sim --{self.draw} --seed {self.seed}{secured}"
 
     def line(self) -> str:
         """Say in one line what failed first and how to see it again."""
         return f"seed {self.seed}: {self.failures[0]}; again: {self.command}"
 
 
-def judge(draw: str, seed: int) -> Verdict:
+def judge(draw: str, seed: int, security: str = "none") -> Verdict:
     """Run one seed; an exception in a role is a failure too."""
-    scenario = DRAWS[draw](seed)
+    scenario = replace(DRAWS[draw](seed), security=security)
     try:
         world = scenario.play(trace=Trace(is_kept=False))
     except Exception as error:
         where = "; ".join(getattr(error, "__notes__", []))
-        return Verdict(draw, seed, str(scenario), (f"{type(error).__name__}: {error} {where}",))
-    return Verdict(draw, seed, str(scenario), tuple(str(failure) for failure in world.failures))
+        return Verdict(
+            draw, seed, str(scenario), (f"{type(error).__name__}: {error} {where}",), security
+        )
+    return Verdict(
+        draw, seed, str(scenario), tuple(str(failure) for failure in world.failures), security
+    )
 
 
-def judge_all(draw: str, seeds: Iterable[int], processes: int = 0) -> Iterator[Verdict]:
+def judge_all(
+    draw: str, seeds: Iterable[int], processes: int = 0, security: str = "none"
+) -> Iterator[Verdict]:
     """Run many seeds, in their order; by default one process a core."""
     numbers = list(seeds)
     workers = min(processes or cpu_count(), len(numbers))
     if workers <= 1:
-        yield from (judge(draw, seed) for seed in numbers)
+        yield from (judge(draw, seed, security) for seed in numbers)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(judge, [draw] * len(numbers), numbers)
+        yield from pool.map(judge, [draw] * len(numbers), numbers, [security] * len(numbers))
