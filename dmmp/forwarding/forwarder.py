@@ -103,12 +103,18 @@ class Forwarder(Originating):
 
     def _use_key(self, outcome: Outcome, action: InstallKey, now: Instant) -> None:
         """Hold a key, and look again at what could not be judged or opened without it."""
-        self._install_key(outcome, action, now)
+        if not self._install_key(outcome, action, now):
+            return
         key = origin_key(action.session, action.origin)
         self._hear_early(outcome, key, now)
         for channel in self._table.announced():
             if channel.key[0] == key:
                 self._look_again(outcome, channel, now)
+
+    def deny(self, serials: frozenset[int]) -> None:
+        """Believe origins with these certificates no more."""
+        if self._guard is not None:
+            self._guard.deny(serials)
 
     def _greet(self, outcome: Outcome, admissions: list[Admission]) -> None:
         told: set[tuple[Endpoint, int]] = set()

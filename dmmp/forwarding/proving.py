@@ -368,17 +368,18 @@ class Proving(Passing):
             payload = bytes(segment[HEADER_BYTES : len(segment) - tail])
             outcome.notes.append(KeyNews(SessionId(key >> 32), HostId(key & ORIGIN_MASK), payload))
 
-    def _install_key(self, outcome: Outcome, action: InstallKey, now: Instant) -> None:
-        """Hold an epoch's secret; deliver what waited for it."""
+    def _install_key(self, outcome: Outcome, action: InstallKey, now: Instant) -> bool:
+        """Hold an epoch's secret, and deliver what waited for it; tell whether it is news."""
         guard = self._guard
         if guard is None:
-            return
+            return False
         key = action.session << 32 | action.origin
         if not guard.keys.install(key, action.epoch, action.secret, now, action.certain):
-            return
+            return False
         if action.seals:
             guard.epochs[key] = action.epoch
         for held in self._unopened.take(key, action.epoch, now):
             channel = self._channels.get(held.key)
             if channel is not None:
                 self._hand_over(outcome, channel, held.data, held.stride, now)
+        return True

@@ -80,6 +80,13 @@ class Forged(LocalMessage):
 
 
 @dataclass(frozen=True, slots=True)
+class Denied(LocalMessage):
+    """The authority denied these hosts, by their nodes of 16 bytes (slide 23)."""
+
+    nodes: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Withholding(LocalMessage):
     """Upstream did not send what it was asked for, and others had it (Decision 71)."""
 

@@ -27,7 +27,7 @@ from dmmp.messages import (
     encode,
 )
 from dmmp.messages.common import HostRecord, Status
-from dmmp.messages.local import Credited, KeyFits, KeyNews, KeyWanted, LocalMessage, Stop
+from dmmp.messages.local import Credited, Denied, KeyFits, KeyNews, KeyWanted, LocalMessage, Stop
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.role import Input
 from dmmp.roles.view import View
@@ -141,6 +141,11 @@ class KeyedHost:
             return []
         if isinstance(message, KeyNews):
             return self._on_news(message, now)
+        if isinstance(message, Denied):
+            for node in sorted(message.nodes) if self.server is not None else ():
+                assert self.server is not None
+                self.server.evict(node, now)
+            return []
         if isinstance(message, Credited):
             return []
         actions: list[Action] = []

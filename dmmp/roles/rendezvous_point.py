@@ -278,10 +278,10 @@ class RendezvousPoint(Role):
     def _note_role(
         self, session: Session, record: HostRecord, message: PingRpRequest, now: Instant
     ) -> None:
-        if message.source:
-            # Whoever knows a newer one: the source may have raised it while this RP was away.
-            session.tree_version = newer(message.tree_version, session.tree_version)
         if record.flags & HostFlag.SOURCE:
+            if message.source:
+                # The source may have raised it while this RP was away. Others only say so.
+                session.tree_version = newer(message.tree_version, session.tree_version)
             session.source = record.host
         if record.flags & HostFlag.SUPER_NODE and record.depth != NOT_JOINED_DEPTH:
             session.note_super_node(record.host, self.parameters.super_nodes_most)
@@ -299,7 +299,7 @@ class RendezvousPoint(Role):
         now: Instant,
     ) -> Message:
         building = session.building_until is None or now < session.building_until
-        namings = session.namings
+        version, namings = session.tree_version, session.namings
         seeks = message.host.depth == NOT_JOINED_DEPTH
         candidates = choose_candidates(
             sender,
@@ -315,7 +315,8 @@ class RendezvousPoint(Role):
             PingRpResponse,
             message,
             source=session.me,
-            tree_version=session.tree_version,
+            # Whoever knows a newer one, as long as the source has not told it here, keeps that.
+            tree_version=newer(message.tree_version, version) if message.source else version,
             phase=Phase.BUILDING if building else Phase.RUNNING,
             host=host,
             observed=sender,

@@ -12,18 +12,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from dmmp.errors import AuthenticationError, UsageError
 from dmmp.forwarding.forwarder import Forwarder
+from dmmp.messages.local import Denied
 from dmmp.parameters import Parameters
 from dmmp.roles.renewal_desk import Renew, RenewalDesk
 from dmmp.runtime.driver import Driver
 from dmmp.runtime.locate import NotFound, look_up, look_up_services, parse_place, resolve
 from dmmp.runtime.observe import EventLines
-from dmmp.runtime.securing import SecurityOptions, read_credential, security_of
+from dmmp.runtime.securing import SecurityOptions, read_credential, read_session, security_of
 from dmmp.runtime.sockets import open_socket
 from dmmp.runtime.stopping import Stop
+from dmmp.security.certificate import verifiers
 from dmmp.security.gate import Gate
 from dmmp.security.identity import CertifiedParty, Credential
 from dmmp.security.session_file import Contact, SessionFile
@@ -145,11 +148,69 @@ def renewing(
     renewal = Renewing(party, path, renewed, lines.say, ask)
     gate.on_renewal = renewal.answered
     tasks.add(asyncio.get_running_loop().create_task(renewal.run()))
+    denials = Denials(party, file, options.session_path, partial(deny, driver, gate), lines.say)
+    tasks.add(asyncio.get_running_loop().create_task(denials.run()))
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
+
+
+def deny(driver: Driver, gate: Gate, serials: frozenset[int]) -> None:
+    """Have nothing more to do with hosts that were denied."""
+    nodes = gate.deny(serials)
+    if isinstance(driver.forwarder, Forwarder):
+        driver.forwarder.deny(serials)
+    driver.local(Denied(frozenset(nodes)))
+
+
+class Denials:
+    """Looks whether the session file on disk denies more hosts than it did."""
+
+    def __init__(
+        self,
+        party: CertifiedParty,
+        file: SessionFile,
+        path: Path | None,
+        denied: Callable[[frozenset[int]], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._party = party
+        self._number = 0 if file.denied is None else file.denied.number
+        self._path = path
+        self._denied = denied
+        self._say = say
+
+    async def run(self) -> None:
+        """Look again and again, as long as the node runs."""
+        while True:
+            await asyncio.sleep(RENEWAL_CHECK)
+            self.look()
+
+    def look(self) -> bool:
+        """Take up a newer deny list of a root that is trusted; tell whether there was one."""
+        if self._path is None:
+            return False
+        try:
+            found = read_session(self._path)
+        except UsageError as error:
+            _log.warning("%s", error)
+            return False
+        listed, trust = found.denied, self._party.trust
+        if listed is None or listed.number <= self._number or found.session != trust.session:
+            return False
+        try:
+            listed.check(found.session, verifiers(trust.roots))
+        except AuthenticationError as error:
+            _log.warning("%s: %s", self._path, error)
+            return False
+        self._number = listed.number
+        serials = frozenset(listed.serials)
+        self._party.deny(serials)
+        self._denied(serials)
+        self._say(f"deny list {listed.number} is in force, for {len(serials)} certificates")
+        return True
 
 
 async def _ask(

@@ -55,6 +55,7 @@ class SecurityOptions:
     session_file: SessionFile | None = None
     credential: Credential | None = None
     credential_path: Path | None = None
+    session_path: Path | None = None
     secret: bytes | None = None
     key_log: Path | None = None
     allow_public: bool = False
@@ -94,7 +95,7 @@ def read_options(
         return SecurityOptions(SHARED_SECRET, secret=secret.encode(), key_log=key_log)
     if session_file is None:
         raise UsageError(f"no --session-file: {_CURE}")
-    content = SessionFile.parse(_read(session_file, "--session-file"))
+    content = read_session(session_file)
     path = credential or _beside(session_file)
     held = read_credential(path)
     if not held.peer.capabilities & _NEEDED[kind]:
@@ -108,7 +109,12 @@ def read_options(
             f"{path}: the certificate of {held.peer.name!r} has expired; renew it with: "
             "dmmp authority renew DIRECTORY NAME"
         )
-    return SecurityOptions(CERTIFICATES, content, held, path, key_log=key_log)
+    return SecurityOptions(CERTIFICATES, content, held, path, session_file, key_log=key_log)
+
+
+def read_session(path: Path) -> SessionFile:
+    """Read a session file; raise `UsageError` for the user who named it."""
+    return SessionFile.parse(_read(path, "--session-file"))
 
 
 def read_credential(path: Path) -> Credential:

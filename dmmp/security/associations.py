@@ -159,6 +159,11 @@ class Associations:
         contact = self._contacts.get(endpoint)
         return contact.current.peer if contact is not None else None
 
+    def of_serials(self, serials: frozenset[int]) -> dict[Endpoint, bytes]:
+        """Find the endpoints of hosts whose certificates have these serials, and their nodes."""
+        peers = self._contacts.peers()
+        return {at: peer.node for at, peer in peers.items() if peer.serial in serials}
+
     def key(self, endpoint: Endpoint) -> bytes | None:
         """Return the static key by which an endpoint is, or would be, called; None: unknown."""
         return self._key(endpoint)

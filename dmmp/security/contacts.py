@@ -14,6 +14,7 @@ from enum import Enum
 from dmmp.alarms import Alarms
 from dmmp.security.association import LIFE, Association, is_preferred
 from dmmp.security.host import Datagram, Host
+from dmmp.security.peer import Peer
 from dmmp.types import Endpoint, Instant
 
 SUPERSEDED = 10.0
@@ -82,6 +83,10 @@ class Contacts:
     def endpoints(self) -> int:
         """Return with how many endpoints there are associations."""
         return len(self._contacts)
+
+    def peers(self) -> dict[Endpoint, Peer]:
+        """Return who is at each endpoint."""
+        return {at: contact.current.peer for at, contact in self._contacts.items()}
 
     def get(self, endpoint: Endpoint) -> Contact | None:
         """Return the contact of an endpoint."""

@@ -70,6 +70,7 @@ class DataGuard:
         self._anybody = [] if anybody is None else [Known(anybody, Verifier(anybody.signing_key))]
         self._wall = wall
         self._known: dict[int, list[Known]] = {}
+        self._settled: dict[int, bytes] = {}
         self._checks = float(MOST_CHECKS)
         self._checked_at: Instant | None = None
 
@@ -88,6 +89,9 @@ class DataGuard:
             raise AuthenticationError(f"{peer.name} is no source")
         if any(each.peer.serial == peer.serial for each in known):
             return False
+        settled = self._settled.get(origin_key)
+        if settled not in (None, peer.signing_key) and self._valid(origin_key, now):
+            raise AuthenticationError(f"{peer.name} is another source")
         others = [each for each in known if each.peer.signing_key != peer.signing_key]
         self._known.pop(origin_key, None)
         self._known[origin_key] = [Known(peer, Verifier(peer.signing_key)), *others][:MOST_SIGNERS]
@@ -114,7 +118,7 @@ class DataGuard:
             if beat_holds(known.verifier, datagram):
                 allowed = known.peer.groups
                 if self._check is not None:
-                    self._prefer(origin_key, known)
+                    self._settle(origin_key, known)
                 return not allowed or group in allowed or group.is_unspecified
         return False
 
@@ -156,11 +160,23 @@ class DataGuard:
             return self._anybody
         return [each for each in self._known.get(origin_key, ()) if each.peer.not_after > at]
 
-    def _prefer(self, origin_key: int, known: Known) -> None:
-        """Put who signed first: another certificate may only have said that it is this origin's."""
-        held = self._known[origin_key]
-        if held[0] is not known:
-            self._known[origin_key] = [known, *(each for each in held if each is not known)]
+    def _settle(self, origin_key: int, known: Known) -> None:
+        """Believe who signed a heartbeat first, and no other, while his certificate is valid.
+
+        Another source's certificate may only have said that it is this origin's.
+        """
+        self._known[origin_key] = [known]
+        self._settled[origin_key] = known.peer.signing_key
+        if len(self._settled) > MOST_ORIGINS:
+            del self._settled[next(iter(self._settled))]
+
+    def deny(self, serials: frozenset[int]) -> None:
+        """Believe certificates with these serials no more."""
+        for origin_key, known in list(self._known.items()):
+            left = [each for each in known if each.peer.serial not in serials]
+            if len(left) < len(known):
+                self._settled.pop(origin_key, None)
+                self._known[origin_key] = left
 
     def _may_check(self, now: Instant) -> bool:
         """Take one check of the budget, if there is one: a check costs 0.1 ms."""

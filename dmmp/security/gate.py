@@ -140,6 +140,13 @@ class Gate:
         request = RenewalRequest(sequence=1, certificate=certificate)
         return datagrams + self.send(request, authority, now)
 
+    def deny(self, serials: frozenset[int]) -> set[bytes]:
+        """End the associations of hosts with these serials; give their nodes."""
+        denied = self.associations.of_serials(serials)
+        for endpoint in denied:
+            self.associations.drop(endpoint)
+        return set(denied.values())
+
     def peer(self, endpoint: Endpoint) -> Peer | None:
         """Return who is known to be at an endpoint."""
         return self.associations.peer(endpoint)

@@ -32,7 +32,7 @@ from dmmp.sim.secured import Secured
 from dmmp.types import Endpoint, HostId, Instant, IpAddress, SessionId
 from tests.attackers.insider import Forger
 
-DATA = b"\x00\x00"
+DATA, HEARTBEAT = b"\x00\x00", b"\x00\x01"
 OPTION = slice(2, 4)
 _SEQUENCE = slice(12, 16)
 
@@ -46,7 +46,7 @@ class Conduct:
 
     `drops` is the share of data packets it withholds, chosen by their numbers: what it does not
     pass on it does not give on request either, unless it `answers`. `deaf` ignores every Data
-    Request. `delay` holds data back so many seconds. `forges` is the share of packets beside which
+    Request, `mute` passes on no heartbeat. `delay` holds data back so many seconds. `forges` is the share of packets beside which
     a forgery goes out. `lies` boasts of capacity, room, uptime and the shortest links. `kinds`
     narrows the forgeries to some of those of `insider.Forger`.
     """
@@ -55,6 +55,7 @@ class Conduct:
     drops: float = 0.0
     answers: bool = False
     deaf: bool = False
+    mute: bool = False
     delay: float = 0.0
     forges: float = 0.0
     lies: bool = False
@@ -154,6 +155,8 @@ class HostileForwarder(Around):
             return outcome
         kept: list[Transmit] = []
         for transmit in outcome.transmits:
+            if conduct.mute and transmit.data[OPTION] == HEARTBEAT:
+                continue
             if transmit.data[OPTION] != DATA or len(transmit.data) <= HEADER_BYTES:
                 kept.append(transmit)
                 continue

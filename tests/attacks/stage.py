@@ -27,8 +27,8 @@ from dmmp.types import Endpoint, Instant
 QUIET = replace(Parameters(), promotion_look=3600.0)
 """Nobody takes another's place of his own accord: what changes, an attack has changed."""
 
-SETTLE = 6.0
-"""Seconds after which a small overlay has found its shape, and all have keys."""
+SETTLE = 14.0
+"""Seconds after which a small overlay has found its shape, and all know of it and have keys."""
 
 
 class Seen(NamedTuple):

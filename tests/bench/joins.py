@@ -137,7 +137,7 @@ def rendezvous_point(seconds: float, rounds: int, super_nodes: int) -> dict[str,
     for _ in range(rounds):
         with (
             tempfile.TemporaryDirectory(prefix="dmmp-") as directory,
-            node(Path(directory), "rp", "--session", SESSION) as process,
+            node(Path(directory), "rp", "--security", "none", "--session", SESSION) as process,
             Newcomers(process.endpoint, session_id(SESSION)) as crowd,
         ):
             crowd.found(super_nodes)
@@ -187,10 +187,18 @@ def super_node(seconds: float, rounds: int, standing: int) -> dict[str, Any]:
     result: dict[str, Any] = {"standing": standing, "calm": [], "joins": [], "stream": []}
     with (
         tempfile.TemporaryDirectory(prefix="dmmp-") as directory,
-        node(Path(directory), "rp", "--session", SESSION) as point,
+        node(Path(directory), "rp", "--security", "none", "--session", SESSION) as point,
         node(
             Path(directory),
-            *("super-node", "--session", SESSION, "--rp", str(point.endpoint)),
+            *(
+                "super-node",
+                "--security",
+                "none",
+                "--session",
+                SESSION,
+                "--rp",
+                str(point.endpoint),
+            ),
             *("--out-degree", str(OUT_DEGREE)),
         ) as process,
         Joiners(process.endpoint, session_id(SESSION), standing) as crowd,

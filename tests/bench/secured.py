@@ -14,6 +14,7 @@ from tests.bench.options import Options
 from tests.bench.places import Place, places
 from tests.bench.running import Running, build, processors, python
 from tests.bench.secured_crypto import handshakes, lone_costs
+from tests.bench.secured_joins import measure_joins
 from tests.bench.secured_parts import GUARDS, MEMBER, NONE
 
 RATE: Final = 10_000
@@ -40,6 +41,9 @@ def measure(options: Options) -> Result:
                         _one(result, case, way, at[name], fan_out, options.seconds, traffic)
             options.say(f"security, round {number + 1} of {options.rounds}: handshakes")
             _costs(result)
+    for number in range(1 if options.brief else options.rounds):
+        options.say(f"security, round {number + 1} of {options.rounds}: joins")
+        measure_joins(result)
     result.goals = [
         Goal(series.case, MEMBER, FIGURE, LEAST, SHARE, NONE)
         for series in result.series

@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from dmmp.demo.internet import Internet
 from tests.bench.figures import Result
 from tests.bench.options import Options
-from tests.bench.peers.ours import Dmmp
+from tests.bench.peers.ours import Dmmp, DmmpPlain
 from tests.bench.peers.system import RECEIVERS, SOURCE
 from tests.bench.running import build
 from tests.bench.streams import Stream, Trial, started
@@ -25,24 +26,38 @@ ALL = "CPU s per GB, all"
 
 def measure(options: Options) -> Result:
     """Find the highest rate without a loss, with whole links and with links that lose 1 %."""
-    result = Result("session", "1 source, 8 receivers through TUNs")
+    result = Result("session", "1 source, 8 receivers through TUNs", (DmmpPlain.name,))
     traffic = build("traffic", options.directory)
-    first: dict[str, float] = {}
+    first: dict[tuple[str, str], float] = {}
     for number in range(options.rounds):
-        options.say(f"session, round {number + 1} of {options.rounds}")
-        with (
-            tempfile.TemporaryDirectory(prefix="dmmp-") as directory,
-            started(Dmmp, traffic, Path(directory)) as (internet, _, stream),
-        ):
-            for case in ("whole links", f"links lose {LOSS:.0%}"):
-                found = _highest(stream, options.seconds, first.get(case), case != "whole links")
-                note(result, case, Dmmp.name, found)
-                if found is not None:
-                    first[case] = found.rate
-                internet.segment()
-                for name in (SOURCE, *RECEIVERS):
-                    internet.lose(name, LOSS)
+        for kind in (Dmmp, DmmpPlain):
+            options.say(f"session, round {number + 1} of {options.rounds}: {kind.name}")
+            with (
+                tempfile.TemporaryDirectory(prefix="dmmp-") as directory,
+                started(kind, traffic, Path(directory)) as (internet, _, stream),
+            ):
+                _measure(result, options, kind, internet, stream, first)
     return result
+
+
+def _measure(
+    result: Result,
+    options: Options,
+    kind: type[Dmmp],
+    internet: Internet,
+    stream: Stream,
+    first: dict[tuple[str, str], float],
+) -> None:
+    """Find both rates; where the search begins is what the round before found."""
+    for case in ("whole links", f"links lose {LOSS:.0%}"):
+        begin = first.get((kind.name, case))
+        found = _highest(stream, options.seconds, begin, case != "whole links")
+        note(result, case, kind.name, found)
+        if found is not None:
+            first[kind.name, case] = found.rate
+        internet.segment()
+        for name in (SOURCE, *RECEIVERS):
+            internet.lose(name, LOSS)
 
 
 def _highest(stream: Stream, seconds: float, first: float | None, lossy: bool) -> Trial | None:

@@ -246,3 +246,15 @@ def test_a_source_without_a_key_sends_nothing() -> None:
     overlay.originate(3)
     assert overlay.source.forwarder.counters.dropped["no_key"] == 3
     assert not any(data[3] == 0 for *_, data in overlay.queue)
+
+
+def test_another_source_does_not_speak_for_an_origin_that_has_spoken() -> None:
+    overlay, hosts = tree(by_manifest)
+    overlay.stream(3, 0.02)
+    datagram = encode(Credential(session=SESSION, source=ORIGIN, certificate=b"another source's"))
+    child = hosts[2]
+    outcome = child.forwarder.forward(Burst(datagram, len(datagram), hosts[1].at), overlay.now)
+    assert not outcome.transmits and child.forwarder.counters.dropped["forged"] == 1
+    forgery = insider(40, FLAG_SIGNED)
+    outcome = child.forwarder.forward(Burst(forgery, len(forgery), hosts[1].at), overlay.now)
+    assert not outcome.deliveries and child.forwarder.counters.dropped["forged"] == 2

@@ -20,7 +20,7 @@ from tests.fuzz.target import Target
 MUTATIONS = 120
 """A target, in the fast tests: all targets together take a few seconds."""
 
-MANY_MUTATIONS = 20_000
+MANY_MUTATIONS = 5_000
 
 every_target = pytest.mark.parametrize("name", NAMES)
 

@@ -11,17 +11,19 @@ from random import Random
 import pytest
 
 from dmmp.actions import Report, Send
-from dmmp.messages import RenewalRequest, RenewalResponse
+from dmmp.errors import AuthenticationError
+from dmmp.messages import ProbeRequest, RenewalRequest, RenewalResponse
 from dmmp.messages.common import Status
 from dmmp.parameters import Parameters
 from dmmp.roles.renewal_desk import RenewalDesk
-from dmmp.runtime.renewing import Renewing
+from dmmp.runtime.renewing import Denials, Renewing
 from dmmp.runtime.securing import read_credential
 from dmmp.security.authority import LIFETIME, Authority, Request
 from dmmp.security.gate import Gate
 from dmmp.security.host import Datagram
 from dmmp.security.identity import CertifiedParty, Credential, Trust
 from dmmp.security.peer import Capability
+from dmmp.security.session_file import Contact, SessionFile
 from dmmp.security.setup import Security
 from dmmp.types import Endpoint
 
@@ -162,3 +164,44 @@ def test_the_desk_gives_nobody_another_ones_certificate(stage: Stage, which: str
     _, send = clerk.receive(RenewalRequest(sequence=5, certificate=wanted), HOST, 0.0)
     assert isinstance(send, Send) and isinstance(send.message, RenewalResponse)
     assert (send.message.status, send.message.certificate) == (Status.REFUSED, b"")
+
+
+def session_file(stage: Stage, number: int, serials: tuple[int, ...]) -> str:
+    """Write a session file with a deny list, and give its text."""
+    denied = stage.authority.deny("demo", number, serials)
+    contacts = (Contact("192.0.2.1:47700", bytes(32)),)
+    file = SessionFile("demo", number, (stage.authority.public,), contacts, None, denied)
+    return file.signed(stage.authority.sign).text()
+
+
+def test_a_newer_deny_list_shuts_hosts_out_of_running_nodes(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "session.toml"
+    path.write_text(session_file(stage, 1, ()))
+    got: list[frozenset[int]] = []
+    first = SessionFile.parse(path.read_text())
+    denials = Denials(stage.party, first, path, got.append, stage.said.append)
+    assert not denials.look()
+    bad = stage.issue("bad", Capability.MEMBER)
+    stage.trust.check(bad.certificate, bad.peer.static_key, AT)
+    path.write_text(session_file(stage, 2, (bad.peer.serial,)))
+    assert denials.look() and got == [frozenset({bad.peer.serial})]
+    with pytest.raises(AuthenticationError, match="denied"):
+        stage.party.check(bad.certificate, bad.peer.static_key, AT)
+    # An older list, and one of a root that nobody trusts, change nothing.
+    path.write_text(session_file(stage, 1, ()))
+    assert not denials.look()
+    forger = Stage(tmp_path / "forger.pem", Random(9))
+    path.write_text(session_file(forger, 3, (stage.party.held.peer.serial,)))
+    assert not denials.look() and len(got) == 1
+
+
+def test_a_gate_ends_the_associations_of_hosts_that_are_denied(stage: Stage) -> None:
+    parties = (stage.party, CertifiedParty(stage.issue("bad", Capability.MEMBER), stage.trust))
+    host, other = (
+        Security(party, stage.random.randbytes, AT).gate(0.0, Parameters()) for party in parties
+    )
+    host.associations.introduce(DESK, other.associations.static_key, 0.0)
+    carry(host, other, host.send(ProbeRequest(timestamp=1), DESK, 0.0))
+    assert (peer := host.peer(DESK)) is not None
+    assert host.deny(frozenset({peer.serial + 1})) == set() and host.peer(DESK) is not None
+    assert host.deny(frozenset({peer.serial})) == {peer.node} and host.peer(DESK) is None

@@ -24,7 +24,7 @@ from tests.bench.options import Options
 from tests.bench.peers.kernel import KernelRouting
 from tests.bench.peers.n2n import N2n
 from tests.bench.peers.openvpn import OpenVpn, OpenVpnPlain
-from tests.bench.peers.ours import Dmmp
+from tests.bench.peers.ours import Dmmp, DmmpPlain
 from tests.bench.peers.over_zenoh import Zenoh
 from tests.bench.peers.system import System
 from tests.bench.peers.tinc import Tinc
@@ -35,6 +35,7 @@ from tests.bench.tables import show, show_goals
 
 SYSTEMS: Final[dict[str, type[System]]] = {
     "dmmp": Dmmp,
+    "dmmp-plain": DmmpPlain,
     "openvpn": OpenVpn,
     "openvpn-plain": OpenVpnPlain,
     "n2n": N2n,

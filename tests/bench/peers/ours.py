@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from dmmp.demo.admission import CERTIFICATES, NONE
 from dmmp.demo.internet import Internet
 from dmmp.demo.overlay import Overlay
 from tests.bench.peers.system import EXTRA, RECEIVERS, SOURCE, System
@@ -16,10 +17,11 @@ class Dmmp(System):
     name = "dmmp"
     interface = "dmmp0"
     words: Final[tuple[str, ...]] = ()
+    security = CERTIFICATES
 
     def __init__(self, internet: Internet, directory: Path) -> None:
         super().__init__(internet, directory)
-        self.overlay = Overlay(internet, directory)
+        self.overlay = Overlay(internet, directory, security=self.security)
 
     def start(self) -> None:
         """Start the nodes, and wait until each has its place."""
@@ -38,3 +40,10 @@ class Dmmp(System):
     def processes(self) -> list[int]:
         """List the nodes."""
         return [node.process.pid for node in self.overlay if node.is_running]
+
+
+class DmmpPlain(Dmmp):
+    """The same without security: nothing is sealed, signed or proven."""
+
+    name = "dmmp, no security"
+    security = NONE
