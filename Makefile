@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
 
-.PHONY: setup demo resilience bench bench-peers test check clean
+.PHONY: setup demo resilience bench bench-peers fuzz test check clean
 
 # The virtual environment and the Debian packages; a moment when they are there already.
 setup:
@@ -23,6 +23,12 @@ bench: setup
 bench-peers: setup
 	@bash scripts/setup-peers.sh
 	.venv/bin/python -m tests.bench.peers $(OPTIONS)
+
+# Every parser against made-up input, a million runs each: hours; or for a few minutes
+# make fuzz OPTIONS="--runs 20000". Needs atheris, which this installs where there is one.
+fuzz: setup
+	@.venv/bin/python -m pip install -q -e '.[fuzz]' || true
+	.venv/bin/python -m tests.fuzz $(OPTIONS)
 
 # Everything, also what needs root and minutes.
 test: setup
