@@ -6,6 +6,7 @@ requests are answered, and how, is in `answering`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from random import Random
 
@@ -16,19 +17,31 @@ from dmmp.forwarding.cache import Cache, Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced
 from dmmp.forwarding.counters import Counters
 from dmmp.forwarding.ordered import Room
+from dmmp.forwarding.owing import Owing
 from dmmp.forwarding.pace import Pace
-from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, target_of
+from dmmp.forwarding.repair import RoundTrips, Stretch, Wanted, signed, target_of
 from dmmp.forwarding.sealed import Sealed
 from dmmp.forwarding.table import Table
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import encode
 from dmmp.messages.data import DataRequest
+from dmmp.messages.local import Withholding
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
 from dmmp.types import Endpoint, HostId, Instant, SessionId
 
 BACKOFF = 1.5
 """Each wait for an answer is so many times the one before: eight tries in the time of the cache."""
+
+SOUND_AFTER = 1.0
+"""Seconds of silence after which others are asked for what comes next (Decision 71): who is without
+upstream itself has found another by then."""
+
+SOUND_WIDTH = 3
+"""Others that are asked at once: some may be as starved as this host."""
+
+SOUNDED = b"\xff" * 32
+"""Bitmap of what they are asked for."""
 
 _PATIENCE_ROUND_TRIPS = 3
 """Round trips in an entry's `patience` (Decision 11)."""
@@ -72,6 +85,7 @@ class Asking:
         self._channels = self._table.channels
         self._cache = Cache(parameters.cache_bytes, parameters.cache_seconds)
         self._round_trips = RoundTrips(parameters)
+        self._owing = Owing()
         self._requests = 0
         self._ordered = ordered
         self._room = Room(parameters.ordered_bytes)
@@ -173,6 +187,48 @@ class Asking:
                 self._request(outcome, channel.key, entry, following, entry.upstream[0])
             channel.gaps.again(now)
             self._repair(outcome, channel, now)
+
+    def _sound_all(self, outcome: Outcome, pace: Pace, now: Instant) -> None:
+        """Ask others for what comes next in each channel of an upstream that is silent."""
+        for channel in self._table.announced():
+            active = self._table.resolve(channel.key[0])
+            if active is not None and active.pace is pace and channel.wanted:
+                self._sound(outcome, channel, active.entry, now)
+
+    def _sound(
+        self, outcome: Outcome, channel: Announced, entry: ForwardingEntry, now: Instant
+    ) -> None:
+        """Ask others for what comes next: upstream that sends nothing may be keeping it back."""
+        others = [one for one in entry.repairers if one not in entry.upstream]
+        if not others or not channel.window.settled:
+            return
+        channel.sounded_until = now + self._parameters.cache_seconds
+        following = Wanted((channel.window.highest + 1) & SEQUENCE_MASK, SOUNDED)
+        first = self._requests % len(others)
+        for to in (others[first:] + others[:first])[:SOUND_WIDTH]:
+            self._request(outcome, channel.key, entry, following, to)
+
+    def _note_owed(
+        self, outcome: Outcome, channel: Announced, sender: Endpoint, packets: int, now: Instant
+    ) -> None:
+        """Note who sent what upstream was to send; say so if it withholds too much."""
+        active = self._table.resolve(channel.key[0])
+        upstream = () if active is None else active.entry.upstream[:1]
+        if any(self._owing.repaired(each, sender, packets, now) for each in upstream):
+            outcome.notes.append(Withholding(upstream[0]))
+
+    def _note_ahead(
+        self,
+        outcome: Outcome,
+        channel: Announced,
+        sender: Endpoint,
+        numbers: Sequence[int],
+        now: Instant,
+    ) -> None:
+        """Note what others have that is ahead of all that upstream sent, after so long."""
+        if now < channel.sounded_until:
+            ahead = sum(signed(number - channel.window.highest) > 0 for number in numbers)
+            self._note_owed(outcome, channel, sender, ahead, now)
 
     def _request(
         self, outcome: Outcome, key: Key, entry: ForwardingEntry, wanted: Wanted, to: Endpoint

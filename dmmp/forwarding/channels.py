@@ -153,7 +153,8 @@ class Announced(Channel):
     """A channel of another host, as its heartbeats tell.
 
     `tail_due` is when what a heartbeat told of, and is not here, counts as a gap. `order` is there
-    if programs are to get their packets in order.
+    if programs are to get their packets in order. Until `sounded_until` others than upstream may
+    send what comes next: they were asked for it.
     """
 
     __slots__ = (
@@ -164,6 +165,7 @@ class Announced(Channel):
         "gaps",
         "order",
         "proofs",
+        "sounded_until",
         "tail_due",
         "wants",
         "window",
@@ -185,6 +187,8 @@ class Announced(Channel):
         self.order: Order | None = None
         self.proofs: Proofs | None = None
         self.tail_due: Instant | None = None
+        self.sounded_until: Instant = float("-inf")
+        self._announced, self._counts = 0, False
         self.refresh(message, datagram, now)
 
     @property
@@ -236,6 +240,14 @@ class Announced(Channel):
     def is_repeated(self, sequence: int) -> bool:
         """Tell whether this is the number of the heartbeat taken last."""
         return sequence == self._sequence
+
+    def begin_late(self, message: Heartbeat) -> bool:
+        """Look, ahead of `refresh`, whether nothing came of all that was sent since the last one.
+
+        Then it was withheld, or lost: it is missing.
+        """
+        due = self._counts and self.wanted
+        return due and self.window.begin_late(self._announced, message.highest)
 
     def refresh(self, message: Heartbeat, datagram: bytes, now: Instant) -> None:
         """Take in a heartbeat."""

@@ -9,7 +9,7 @@ goes to the branches and programs that want its group and source (Decision 25).
 from __future__ import annotations
 
 from dmmp.actions import ForwarderAction, Install, InstallKey, Publish, Withdraw
-from dmmp.forwarding.asking import Alarm
+from dmmp.forwarding.asking import SOUND_AFTER, Alarm
 from dmmp.forwarding.burst import Outcome, Silent
 from dmmp.forwarding.channels import Announced, Own
 from dmmp.forwarding.counters import Snapshot, added
@@ -62,7 +62,10 @@ class Forwarder(Originating):
                 elif key.order is not None:
                     self._emit(outcome, key, key.order.release(now), now)
             elif isinstance(key, Pace):
-                silences += self._listen(key, now)
+                told = self._listen(key, now)
+                silences += told
+                if told and key.is_steady and now - key.last >= SOUND_AFTER:
+                    self._sound_all(outcome, key, now)
             elif alarm is Alarm.UNKNOWN:
                 assert isinstance(key, tuple)
                 held = self._unknown.take(key)

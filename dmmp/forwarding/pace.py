@@ -121,7 +121,7 @@ class Pace:
         from the last packet on, so the next is due when the silence is twice as long as it was.
         """
         least = max(self.patience, self._least)
-        if self._is_steady():
+        if self.is_steady:
             longest = LONGEST_GAPS * max(self._longest, self._earlier_longest)
             return max(least, self._gaps * self._mean_gap(), min(PAUSE, longest))
         idle = max(self.last, self._life) - self.last
@@ -156,7 +156,9 @@ class Pace:
         else:
             self._longest = gap
 
-    def _is_steady(self) -> bool:
+    @property
+    def is_steady(self) -> bool:
+        """Tell whether data flowed so evenly that its silence means something."""
         count, begun = self._counted()
         return (
             count >= STEADY_PACKETS

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from dmmp.forwarding.burst import Run, compact
 from dmmp.forwarding.cache import RECORD_BYTES
 from dmmp.forwarding.repair import signed
+from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.security.manifest import DIGEST_BYTES, NOT_LISTED, Manifest
 from dmmp.types import Endpoint, Instant
 
@@ -40,10 +41,20 @@ class Waiting(NamedTuple):
 class Proofs:
     """The manifests of one channel, and what waits for them.
 
-    `reached` is the highest number that was proven; None before the first.
+    `reached` is the highest number that was proven; None before the first. `is_news` says that a
+    manifest came since what waits was looked at.
     """
 
-    __slots__ = ("_blocks", "_last", "_order", "_packets", "_waiting", "reached", "waiting_bytes")
+    __slots__ = (
+        "_blocks",
+        "_last",
+        "_order",
+        "_packets",
+        "_waiting",
+        "is_news",
+        "reached",
+        "waiting_bytes",
+    )
 
     def __init__(self) -> None:
         self._last: Manifest | None = None
@@ -53,6 +64,7 @@ class Proofs:
         self._packets = 0
         self.waiting_bytes = 0
         self.reached: int | None = None
+        self.is_news = False
 
     def __len__(self) -> int:
         return len(self._order)
@@ -64,6 +76,7 @@ class Proofs:
             return False
         if self._last is None or signed(manifest.first - self._last.first) > 0:
             self._last = manifest
+        self.is_news = True
         self._order.append((now, manifest))
         for block in _blocks(manifest):
             self._blocks.setdefault(block, []).append(manifest)
@@ -106,25 +119,40 @@ class Proofs:
     def hold(self, run: Run, sender: Endpoint, now: Instant) -> int:
         """Let a run wait; return how many packets were dropped for it, the oldest first."""
         run = run._replace(data=compact(run.data))
-        self._waiting.append(Waiting(run, sender, now))
-        self._packets += run.packets
-        self.waiting_bytes += len(run.data) + RECORD_BYTES
+        self._push(Waiting(run, sender, now))
         dropped = 0
         while self._packets > MOST_WAITING:
             dropped += self._pop().run.packets
         return dropped
 
-    def release(self, now: Instant) -> tuple[list[Waiting], int]:
-        """Give back what waits, to be looked at again; also how many packets waited too long."""
-        waiting: list[Waiting] = []
+    def release(self, now: Instant, by_number: bool) -> tuple[list[Waiting], int]:
+        """Give back what waits, to be looked at again; also how many packets waited too long.
+
+        Where proof is `by_number`, only what some manifest lists: whoever makes things up could
+        have the rest looked at with every manifest.
+        """
+        self.is_news = False
+        ready: list[Waiting] = []
         late = 0
-        while self._waiting:
+        for _ in range(len(self._waiting)):
             held = self._pop()
             if now - held.since > WAIT_SECONDS:
                 late += held.run.packets
+            elif not by_number or self._lists(held.run):
+                ready.append(held)
             else:
-                waiting.append(held)
-        return waiting, late
+                self._push(held)
+        return ready, late
+
+    def _lists(self, run: Run) -> bool:
+        first = run.first
+        last = run.numbers[-1] if run.numbers else first + run.packets - 1 & SEQUENCE_MASK
+        return any(self.verdict(number, b"") is not None for number in (first, last))
+
+    def _push(self, held: Waiting) -> None:
+        self._waiting.append(held)
+        self._packets += held.run.packets
+        self.waiting_bytes += len(held.run.data) + RECORD_BYTES
 
     def _pop(self) -> Waiting:
         held = self._waiting.popleft()

@@ -204,7 +204,9 @@ class Proving(Passing):
         """Give back what waits for proofs of a channel."""
         if channel.proofs is None:
             return []
-        waiting, late = channel.proofs.release(now)
+        guard = self._guard
+        assert guard is not None
+        waiting, late = channel.proofs.release(now, guard.by_manifest)
         if late:
             self.counters.drop("unproven", late)
         return [(held.run, held.sender) for held in waiting]

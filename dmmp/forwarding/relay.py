@@ -23,7 +23,6 @@ from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
 from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.origination import Origin
-from dmmp.forwarding.owing import Owing
 from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.proofs import Proofs
 from dmmp.forwarding.proving import Proving
@@ -34,8 +33,7 @@ from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN, Unknown
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, FLAG_MANIFEST, HEADER_BYTES, VERSION
-from dmmp.messages.local import Withholding
+from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
@@ -69,7 +67,6 @@ class Relay(Proving):
         self._laid_aside: dict[tuple[Key, IpAddress, IpAddress], Window] = {}
         self._origins: dict[int, Origin] = {}
         self._early: dict[Key, tuple[bytes, Run, Endpoint]] = {}
-        self._owing = Owing()
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
@@ -121,7 +118,7 @@ class Relay(Proving):
                 # What is forged, or was here before, is no sign of life: whoever can send in
                 # upstream's name could hide that it is dead.
                 self._heed(plan.pace, proven.packets, now)
-        if believed and reserved & FLAG_MANIFEST:
+        if believed and channel.proofs is not None and channel.proofs.is_news:
             self._look_again(outcome, channel, now)
 
     def _heed(self, pace: Pace, packets: int, now: Instant) -> None:
@@ -196,10 +193,7 @@ class Relay(Proving):
         asked, round_trip = channel.gaps.fill(first, count, sender, now)
         if asked:
             self.counters.repaired += asked
-            active = self._table.resolve(channel.key[0])
-            upstream = () if active is None else active.entry.upstream[:1]
-            if any(self._owing.repaired(each, sender, asked, now) for each in upstream):
-                outcome.notes.append(Withholding(upstream[0]))
+            self._note_owed(outcome, channel, sender, asked, now)
         if round_trip:
             self._round_trips.measure(sender, round_trip)
 
@@ -216,7 +210,7 @@ class Relay(Proving):
         taken: list[tuple[int, int]] = []
         numbers = listed(run)
         if isinstance(channel, Announced):
-            taken = spans([self._is_welcome(channel, number) for number in numbers])
+            taken = spans([self._is_welcome(channel, number, now) for number in numbers])
         accepted = sum(end - begin for begin, end in taken)
         if accepted < run.packets:
             self.counters.drop("not_upstream", run.packets - accepted)
@@ -234,22 +228,26 @@ class Relay(Proving):
             )
             believed = believed or bool(proven)
             for part_of_it in proven:
+                self._note_ahead(outcome, channel, sender, listed(part_of_it), now)
                 self._sift(outcome, channel, plan, part_of_it, now)
                 self._serve(outcome, channel, plan, part_of_it, now)
         if channel.window.passed:
             self._note_gaps(channel, now, revealed_by=sender)
-        if believed and run.reserved & FLAG_MANIFEST and self._guard is not None:
+        if believed and channel.proofs is not None and channel.proofs.is_news:
             self._look_again(outcome, channel, now)
 
-    def _is_welcome(self, channel: Announced, number: int) -> bool:
+    def _is_welcome(self, channel: Announced, number: int, now: Instant) -> bool:
         """Tell whether this number is taken from one who is not upstream."""
         if channel.gaps.asked(number) or channel.wants.is_fetched(number):
             return True
         window = channel.window
+        ahead = signed(number - window.highest)
+        if now < channel.sounded_until and 0 < ahead <= MAXIMUM_NUMBERS:
+            return True
         if self._rng is None or not (window.begun and window.settled):
             return False
         # By lot somebody may send what is not here yet; it shows what else is missing.
-        return window.is_missing(number) or 0 < signed(number - window.highest) <= MAXIMUM_NUMBERS
+        return window.is_missing(number) or 0 < ahead <= MAXIMUM_NUMBERS
 
     def _take_fetched(
         self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
@@ -369,11 +367,14 @@ class Relay(Proving):
             self._disbelieve(outcome, (datagram, run, sender), active, holds, now)
             return
         active.pace.alive(now)
+        is_late = channel is not None and channel.begin_late(message)
         channel = self._announced(key, channel, message, datagram, now)
         if channel is None:
             self.counters.drop("channels_full")
             return
         channel.take_beginning()
+        if is_late:
+            self._sound(outcome, channel, active.entry, now)
         if channel.complete:
             active.pace.rest(now)
         if not active.pace.watched:

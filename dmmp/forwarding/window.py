@@ -153,6 +153,17 @@ class Window:
             self.highest = highest
             self._settled = True
 
+    def begin_late(self, before: int, announced: int) -> bool:
+        """Know, if nothing has come, that the numbers after `before` were sent up to `announced`.
+
+        The last `FIRST_LOST` of them at most are believed to be lost. Tell whether it is so.
+        """
+        ahead = (announced - before) & SEQUENCE_MASK
+        if self.begun or not 0 < ahead < _HALF:
+            return False
+        self._begin_at((announced - min(ahead, FIRST_LOST) + 1) & SEQUENCE_MASK)
+        return True
+
     def go_on_after(self, highest: int) -> None:
         """Know after a pause that the next number sent is the one after this, or a little later.
 

@@ -148,7 +148,7 @@ class Calls:
             host.count("mac1")
         elif sender != found.endpoint:
             host.count("wrong_address")
-        elif int.from_bytes(response[20:HEADER_BYTES], "big") != len(response) - HEADER_BYTES:
+        elif response[16:HEADER_BYTES] != (len(response) - HEADER_BYTES).to_bytes(8):
             host.count("malformed")
         else:
             return self._complete(response, found, (index, remote_index), now)

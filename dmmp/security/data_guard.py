@@ -96,7 +96,10 @@ class DataGuard:
         self._known.pop(origin_key, None)
         self._known[origin_key] = [Known(peer, Verifier(peer.signing_key)), *others][:MOST_SIGNERS]
         if len(self._known) > MOST_ORIGINS:
-            del self._known[next(iter(self._known))]
+            # Anybody may show a certificate as that of whatever origin, so first goes who never
+            # signed anything.
+            unproven = (key for key in self._known if key not in self._settled)
+            del self._known[next(unproven, next(iter(self._known)))]
         return True
 
     def knows(self, origin_key: int, now: Instant) -> bool:

@@ -46,9 +46,9 @@ class Conduct:
 
     `drops` is the share of data packets it withholds, chosen by their numbers: what it does not
     pass on it does not give on request either, unless it `answers`. `deaf` ignores every Data
-    Request, `mute` passes on no heartbeat. `delay` holds data back so many seconds. `forges` is the share of packets beside which
-    a forgery goes out. `lies` boasts of capacity, room, uptime and the shortest links. `kinds`
-    narrows the forgeries to some of those of `insider.Forger`.
+    Request, `mute` passes on no heartbeat. `delay` holds data back so many seconds. `forges` is the
+    share of packets beside which a forgery goes out, `kinds` narrows them to some of those of
+    `insider.Forger`. `lies` boasts of capacity, room, uptime and the shortest links.
     """
 
     since: Instant = 0.0

@@ -76,7 +76,7 @@ class Listener:
         """Take in every key that a host holds at this moment."""
         host, forwarder = node.host, node.forwarder
         while isinstance(forwarder, Around):
-            forwarder = forwarder.inner  # type: ignore[assignment]
+            forwarder = forwarder.inner
         host = getattr(host, "inner", host)
         assert isinstance(host, KeyedHost) and isinstance(forwarder, Forwarder)
         assert host.member is not None and forwarder._guard is not None

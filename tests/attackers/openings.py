@@ -15,6 +15,7 @@ from dmmp.security.cookies import mac1_key
 from dmmp.security.handshakes import Said, write_initiation
 from dmmp.security.identity import Mode, prologue
 from dmmp.security.noise import Initiator, KeyPair
+from dmmp.security.peer import Party
 from dmmp.security.session_file import SessionFile
 from tests.attackers.wire import parser, run
 
@@ -23,17 +24,17 @@ POOL = 2048
 
 
 def openings(
-    dice: Random, static_key: bytes, common: bytes, wall: float, credential: bytes | None = None
+    dice: Random, static_key: bytes, common: bytes, wall: float, party: Party | None = None
 ) -> Iterator[bytes]:
-    """Give initiations without end; nobody has signed the credential, unless one is given.
+    """Give initiations without end: nobody has signed the credential, unless a `party` is given.
 
     `common` is the session's prologue, `wall` the time to claim, in seconds since 1970.
     """
     key = mac1_key(static_key)
-    own = KeyPair(dice.randbytes(32))
+    own = KeyPair(dice.randbytes(32) if party is None else party.static_secret)
     pool = []
     for number in range(POOL):
-        shown = dice.randbytes(380) if credential is None else credential
+        shown = dice.randbytes(380) if party is None else party.credential
         said = Said(int(wall * 1e6) + number, dice.getrandbits(64), shown)
         noise = Initiator(own, static_key, common, KeyPair(dice.randbytes(32)))
         pool.append(write_initiation(noise, dice.getrandbits(32) | 1, said, key, None))

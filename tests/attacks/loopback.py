@@ -1,4 +1,4 @@
-"""A whole secured session in one process, on loopback: drivers, sockets, gates, keys; TUNs in memory.
+"""A secured session in one process, on loopback: drivers, sockets, gates, keys; TUNs in memory.
 
 Floods are put in where the socket would hand them over, so that a million takes seconds.
 """
@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Interface, IPv6Interface
 from random import Random
 
@@ -26,7 +27,6 @@ from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.sockets import open_socket
 from dmmp.security.setup import Security
 from dmmp.sim.secured import WALL, Secured
-from dmmp.tun.device import MemoryTun
 from dmmp.types import Endpoint
 from tests.attackers.wrong_keys import Known
 from tests.attacks.stage import ordinary
@@ -95,6 +95,11 @@ class Node(Plain):
         return isinstance(forwarder, Forwarder) and forwarder.snapshot()["tables"]["keys"] > 0
 
 
+def _has_place(node: Node) -> bool:
+    view = node.view
+    return bool(view.host) and (node.kind == "source" or view.parent is not None)
+
+
 def security_of(secured: Secured, name: str, kind: str) -> Security:
     """Give a host its part; the session began a minute ago."""
     made = secured.of(name, kind, 0)
@@ -124,6 +129,11 @@ class Session:
         payloads = [(self.sent + n).to_bytes(4) + bytes(500) for n in range(packets)]
         self.sent += packets
         self.source.send(GROUP, payloads)
+
+    def has_heard(self) -> bool:
+        """Tell whether the member's program has got anything."""
+        self.collect()
+        return bool(self.got)
 
     def collect(self) -> None:
         """Take what the member's program has got."""
@@ -191,14 +201,14 @@ async def session(datapath: str = "batched", seed: int = 1) -> AsyncIterator[Ses
             await node.open(datapath)
             running.append(asyncio.ensure_future(node.driver.run()))
             nodes.append(node)
-            await until(lambda node=node: node.view.host if node is nodes[0] else node.view.parent)
+            await until(partial(_has_place, node))
         source, relay, member = nodes
         await until(lambda: member.has_keys)
         member.tun.inject(joined(GROUP, member.address.ip))
         await until(lambda: source.view.subtree_groups)
         made = Session(point, source, relay, member)
         made.send()
-        await until(lambda: (made.collect(), made.got)[1])
+        await until(made.has_heard)
         yield made
     finally:
         for driver in (point, *(node.driver for node in nodes)):

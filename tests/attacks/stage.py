@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
+from dmmp.forwarding.forwarder import Forwarder
 from dmmp.messages.schema import Message
 from dmmp.parameters import Parameters
 from dmmp.roles.keyed import KeyedHost
@@ -70,8 +71,8 @@ def ordinary(name: str, kind: str) -> Capability:
 class Stage:
     """The overlay: `rp`, `source`, `relay` and `members`, all with their places."""
 
-    def __init__(self, seed: int = 1, members: int = 5) -> None:
-        self.world = Wires(seed)
+    def __init__(self, seed: int = 1, members: int = 5, world: Wires | None = None) -> None:
+        self.world = world or Wires(seed)
         self.secured = Secured(seed, SESSION, grant=ordinary)
         self.parts = Parts(secured=self.secured)
         self.rp = add_rendezvous_point(self.world, "rp", parts=self.parts)
@@ -85,7 +86,9 @@ class Stage:
             self.world.at(2.0 + 0.1 * number, partial(self.join, member))
         self.run(SETTLE)
         assert all(member.view(self.world.now).parent for member in self.members)
-        assert all(member.forwarder.snapshot()["tables"]["keys"] for member in self.members)  # type: ignore[union-attr]
+        for member in self.members:
+            assert isinstance(member.forwarder, Forwarder)
+            assert member.forwarder.snapshot()["tables"]["keys"]
 
     def add(self, name: str, kind: str, out_degree: int) -> Node:
         """Put a host somewhere."""

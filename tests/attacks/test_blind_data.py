@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from dmmp.messages.header import (
     HEADER,
     VERSION,
 )
-from tests.attackers.wrong_keys import DATA, Known, Make, sealed_data, wrong_keys
+from tests.attackers.wrong_keys import DATA, Known, Make, manifest, sealed_data, wrong_keys
 from tests.attacks import attack_count
 from tests.forwarding.build import GROUP, ORIGIN, SESSION, SOURCE, TREE
 from tests.forwarding.guards import by_manifest, by_tag, give_keys
@@ -162,6 +163,33 @@ def test_a_true_manifest_under_another_number_takes_no_packets_place() -> None:
     assert scene.overlay.missed() == {}
 
 
+def test_nothing_has_all_that_waits_looked_at_again_and_again() -> None:
+    scene = Scene()
+    scene.overlay.originate(30)
+    scene.overlay.run(scene.overlay.now + 1.0)
+    manifests = [each for each in scene.taken if each[3] == 0 and each[16] & FLAG_MANIFEST >> 24]
+    for ahead in range(1, 257):
+        scene.inject(header(scene.number + ahead, FLAG_SEALED, bytes(100)))
+    looked: list[int] = []
+    proven = scene.child.forwarder._proven
+
+    def note(*arguments: Any) -> Any:
+        looked.append(1)
+        return proven(*arguments)
+
+    scene.child.forwarder._proven = note  # type: ignore[method-assign, assignment]
+    for _ in range(20):
+        for each in manifests:
+            scene.inject(each)
+    assert len(looked) <= 20 * len(manifests)
+    # Nor do new ones that do not list them.
+    looked.clear()
+    for _ in range(5):
+        scene.overlay.originate(3)
+        scene.overlay.run(scene.overlay.now + 0.02)
+    assert len(looked) < 256
+
+
 @pytest.mark.parametrize("guards", [by_manifest, by_tag])
 def test_forgeries_are_no_sign_of_life(guards: object) -> None:
     scene = Scene(guards)
@@ -205,4 +233,16 @@ def test_and_costs_the_stream_nothing_as_long_as_signatures_can_be_checked(guard
     kinds = (*(sealed_data,) * 19 * len(others), *others)
     scene.stream(attack_count(100_000) // EACH, aimed(scene, kinds), EACH)
     assert not scene.passed and not scene.delivered()
+    assert len(scene.child.got) >= 0.999 * scene.overlay.sent
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(
+    strict=True,
+    reason="a member who knows the origin and can forge its victim's parent's address uses up what "
+    "is spent on checking signatures: manifests are not sealed hop by hop",
+)
+def test_nor_where_most_claim_to_be_signed() -> None:
+    scene = Scene()
+    scene.stream(1000, aimed(scene, (manifest,)), EACH)
     assert len(scene.child.got) >= 0.999 * scene.overlay.sent

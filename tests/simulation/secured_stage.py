@@ -1,4 +1,4 @@
-"""A secured session in the simulator, with a source, its members, and whoever misbehaves among them.
+"""A secured session in the simulator: a source, its members, and whoever misbehaves among them.
 
 Real certificates, gates, guards and key servers; what is hostile is in `tests.attackers`.
 """
