@@ -1,8 +1,8 @@
 """Attacks on real programs over real sockets, from hosts that forge their addresses.
 
 Captures are the judges of what went out; what is counted in time is only recorded. Rows 1 to 9, 15
-and 18; `DMMP_ATTACK_COUNT` of a million or more floods as fast as this machine can, ten seconds
-each.
+and 18; `DMMP_ATTACK_COUNT` of a million or more floods each role for ten seconds, 40,000 datagrams
+a second.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ pytestmark = pytest.mark.namespace
 
 FULL = attack_count(0) >= 1_000_000
 SECONDS = "10" if FULL else "3"
-RATE = () if FULL else ("--rate", "12000")
+RATE = ("--rate", "40000") if FULL else ("--rate", "12000")
+"""Datagrams a second: above some 60,000 this machine's two processors are the limit, not a node."""
+
 TARGETS: dict[str, tuple[str, ...]] = {role: (name,) for role, name in ROLES.items()}
 if not FULL:
     TARGETS = {"everybody": tuple(ROLES.values())}
@@ -128,9 +130,9 @@ def test_a_flood_earns_nothing(overlay: Overlay, whom: str, attacker: str) -> No
         | {"packets": figures["packets"], "growth": growth, "sent": sent, "got": got},
     )
     assert replies.finish() == []
-    for old, new in zip(before, after, strict=True):
-        for name in ("responses_sent", "cookie_replies_sent", "established"):
-            assert new.get(name, 0) - old.get(name, 0) <= 1, name
+    # Neighbours renew what they have now and then; nobody is asked for a cookie, or refused.
+    for name in ("cookie_replies_sent", "refused"):
+        assert [new.get(name, 0) for new in after] == [old.get(name, 0) for old in before]
     assert min(got.values()) >= 0.999 * sent
     assert all(report["sequence"]["duplicates"] == 0 for report in reports.values())
     # What a stream needs is taken meanwhile: a cache of two seconds, and what one read brings.

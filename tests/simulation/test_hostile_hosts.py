@@ -7,6 +7,7 @@ seeds.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -27,6 +28,12 @@ from tests.attackers.insider import Forger
 from tests.attackers.listener import Tap, is_sealed, tap
 from tests.attacks import attack_count
 from tests.simulation.secured_stage import SecuredStage
+
+
+def told(*words: object) -> None:
+    """Write a measured figure, which `pytest -s` shows."""
+    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
+
 
 NEVER = float("inf")
 
@@ -128,7 +135,7 @@ def test_who_withholds_data_loses_its_children(
         setattr(own, name, value)
     stage.world.run_until(at + 34.0)
     lost = {child.name: 1.0 - stage.share([child], at, at + 30.0) for child in children}
-    print(who, conduct, seed, {name: f"{after:.2f}" for name, after in watch.gone.items()}, lost)
+    told(who, conduct, seed, {name: f"{after:.2f}" for name, after in watch.gone.items()}, lost)
     assert own.withheld
     assert watch.gone.keys() == {child.name for child in children}
     assert max(lost.values()) <= 0.01
@@ -203,7 +210,7 @@ def test_millions_of_forgeries_reach_no_program() -> None:
             sent += len(batch)
             delivered += fed(victim, batch, stage.world.now)
     stage.world.run_until(stage.world.now + 3.0)
-    print(f"{sent} forgeries, {delivered} delivered")
+    told(f"{sent} forgeries, {delivered} delivered")
     assert delivered == 0 and stage.forged == 0
     # They are good ones: with the group's key they open.
     assert valid > 0
@@ -262,7 +269,7 @@ def fed(victim: Node, batch: list[bytes], now: Instant) -> int:
 def test_a_fifth_of_hostile_super_nodes_costs_a_hundredth(kind: str, seed: int) -> None:
     """They are hostile from the beginning; everybody has had ten seconds to find a parent."""
     result = play(kind, seed)
-    print(kind, seed, result)
+    told(kind, seed, result)
     assert result.honest >= 0.99
     assert result.delivered_forgeries == 0
 
@@ -271,7 +278,7 @@ def test_a_fifth_of_hostile_super_nodes_costs_a_hundredth(kind: str, seed: int) 
 @pytest.mark.parametrize("kind", ["drop", "forge", "mixed"])
 def test_super_nodes_that_turn_hostile_in_mid_stream_cost_a_hundredth(kind: str) -> None:
     result = play(kind, 3, since=2.0)
-    print(kind, result)
+    told(kind, result)
     assert result.hostile_super_nodes >= 0.1 * result.super_nodes
     assert result.honest >= 0.99
     assert result.delivered_forgeries == 0
@@ -306,7 +313,7 @@ def test_a_liar_is_believed_its_certificate_and_keeps_no_child_that_it_does_not_
     for step in range(int(38.0 / STEP)):
         stage.world.at(step * STEP, look)
     stage.world.run_until(43.0)
-    print(f"{most[0]} children at most, {len(stage.children_of(liar))} in the end")
+    told(f"{most[0]} children at most, {len(stage.children_of(liar))} in the end")
     views = [node.view(stage.world.now) for node in (*stage.points, stage.source, *stage.honest())]
     me = liar.view(stage.world.now).host
     believed = [
@@ -346,7 +353,7 @@ def test_one_honest_rendezvous_point_is_enough(index: int) -> None:
     fed_by = {node.name: node.way_up(20) for node in late}
     assert [name for name, way in fed_by.items() if any(node in enemies for node in way)] == []
     assert all(way[-1].is_source for way in fed_by.values())
-    print(index, stage.share(late, 20.0, 40.0), stage.worst(late, 20.0, 40.0))
+    told(index, stage.share(late, 20.0, 40.0), stage.worst(late, 20.0, 40.0))
     assert stage.share(late, 20.0, 40.0) >= 0.99
 
 
