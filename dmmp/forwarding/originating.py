@@ -377,7 +377,9 @@ class Originating(Answering):
         if channel.carries:
             self._set_beat(channel, min(quiet_at, now + parameters.heartbeat))
         else:
-            channel.idle_pause = min(2 * channel.idle_pause, parameters.heartbeat_idle)
+            # Nothing may have been sent since it was opened; a pause of 0 would never end.
+            doubled = max(2 * channel.idle_pause, parameters.heartbeat_first)
+            channel.idle_pause = min(doubled, parameters.heartbeat_idle)
             self._set_beat(channel, now + channel.idle_pause)
 
     def _set_beat(self, channel: Own, at: Instant) -> None:

@@ -27,6 +27,12 @@ OWN_NAMES = {"for": "lasts"}
 MOST_ELEMENTS = 1_000
 """Elements of a list, and faults."""
 
+NUMBER_LIMIT = 1e9
+"""No number is as large, nor its negative as small; so none is infinite, or no number at all."""
+
+INTEGER_LIMIT = 1 << 63
+"""Nor is any whole number as large: a seed may have 63 bits."""
+
 
 def read_scenario(path: Path, seed: int | None = None) -> Scenario:
     """Read a scenario file; `seed` overrides the one in it."""
@@ -46,7 +52,7 @@ def parse_scenario(text: str, seed: int | None = None) -> Scenario:
     """Make a scenario of TOML text."""
     try:
         table: Values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"is not TOML: {error}") from None
     faults = table.pop("fault", [])
     if not isinstance(faults, list) or len(faults) > MOST_ELEMENTS:
@@ -56,7 +62,8 @@ def parse_scenario(text: str, seed: int | None = None) -> Scenario:
     if not isinstance(parameters, dict):
         raise UsageError("parameters: must be a table")
     for name, value in parameters.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not -NUMBER_LIMIT < value < NUMBER_LIMIT:
             raise UsageError(f"parameters.{name}: must be a number")
     for name in ("faults", "parameters", "churn"):
         if name in table:
@@ -106,9 +113,11 @@ def _converted(value: object, kind: str, where: str) -> object:
     if kind == "bool" and isinstance(value, bool):
         return value
     if kind in ("float", "Instant") and isinstance(value, (int, float)):
-        if not isinstance(value, bool) and -1e9 < value < 1e9:
+        if not isinstance(value, bool) and -NUMBER_LIMIT < value < NUMBER_LIMIT:
             return float(value)
-    elif kind in ("int", "str") and type(value).__name__ == kind:
+    elif (kind == "str" and isinstance(value, str)) or (
+        kind == "int" and type(value) is int and abs(value) < INTEGER_LIMIT
+    ):
         return value
     elif kind.startswith("tuple") and isinstance(value, list) and len(value) <= MOST_ELEMENTS:
         if "tuple[int, int]" in kind:
@@ -121,7 +130,15 @@ def _converted(value: object, kind: str, where: str) -> object:
         "str": "a text",
         "bool": "true or false",
     }.get(kind, "a list")
-    raise UsageError(f"{where}: must be {wanted}, not {value!r}"[:200])
+    raise UsageError(f"{where}: must be {wanted}, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:100]
+    except ValueError:
+        # Python writes no integer of more than 4300 digits.
+        return "what has so many digits"
 
 
 def _pair(value: object, kind: str, where: str) -> tuple[object, ...]:

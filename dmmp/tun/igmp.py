@@ -13,7 +13,7 @@ from construct import Bytes, Const, Int8ub, Int16ub, Padding, PrefixedArray, Str
 
 from dmmp.errors import DecodeError, DecodeReason
 from dmmp.tun.packets import PROTOCOL_IGMP, Buffer, checksum, ip_packet
-from dmmp.tun.records import QUERIER_FLAGS, fields_of, group_record, parsed, records_of
+from dmmp.tun.records import QUERIER_FLAGS, fields_of, group_record, parsed, read_records
 from dmmp.tun.reports import Leave, MembershipMessage, OldReport, Query, Report
 
 ALL_HOSTS = IPv4Address("224.0.0.1")
@@ -65,7 +65,7 @@ def decode(message: Buffer) -> MembershipMessage:
         raise DecodeError(DecodeReason.CHECKSUM, 2)
     kind = data[0]
     if kind == REPORT_V3:
-        return Report(records_of(parsed(V3_REPORT, data).records, IPv4Address))
+        return Report(read_records(data, IPv4Address))
     if kind == QUERY and len(data) >= _V3_QUERY_BYTES:
         return _v3_query(data)
     if kind not in (QUERY, REPORT_V1, REPORT_V2, LEAVE_V2):

@@ -14,7 +14,7 @@ from construct import Bytes, Const, Int8ub, Int16ub, Padding, PrefixedArray, Str
 
 from dmmp.errors import DecodeError, DecodeReason
 from dmmp.tun.packets import PROTOCOL_ICMPV6, Buffer, checksum, ip_packet, pseudo_header
-from dmmp.tun.records import QUERIER_FLAGS, fields_of, group_record, parsed, records_of
+from dmmp.tun.records import QUERIER_FLAGS, fields_of, group_record, parsed, read_records
 from dmmp.tun.reports import Leave, MembershipMessage, OldReport, Query, Report
 from dmmp.types import IpAddress
 
@@ -75,7 +75,7 @@ def decode(message: Buffer, source: IpAddress, destination: IpAddress) -> Member
     if data[1]:
         raise DecodeError(DecodeReason.VALUE, 1, "ICMPv6 code")
     if kind == REPORT_V2:
-        return Report(records_of(parsed(V2_REPORT, data).records, IPv6Address))
+        return Report(read_records(data, IPv6Address))
     if kind == QUERY and len(data) >= _V2_QUERY_BYTES:
         return _v2_query(data)
     if kind not in (QUERY, REPORT_V1, DONE_V1):

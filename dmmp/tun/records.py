@@ -6,6 +6,7 @@ RFC 9776 §4.2.3, RFC 9777 §5.2.
 
 from __future__ import annotations
 
+import struct
 from ipaddress import IPv4Address, IPv6Address
 
 from construct import (
@@ -29,7 +30,12 @@ from dmmp.tun.reports import Record, RecordType
 QUERIER_FLAGS = BitStruct(Padding(4), "suppress" / Flag, "robustness" / BitsInteger(3))
 """The S flag and the querier's robustness variable (RFC 9776 §4.1.5-6, RFC 9777 §5.1.7-8)."""
 
-_KINDS = frozenset(RecordType)
+_KINDS = {int(kind): kind for kind in RecordType}
+
+_HEADS = {IPv4Address: struct.Struct("!BBH4s"), IPv6Address: struct.Struct("!BBH16s")}
+"""Kind, words of auxiliary data, number of sources, group (RFC 9776 §4.2.4, RFC 9777 §5.2.5)."""
+
+_HEAD_BYTES, _COUNT, _COUNT_AT = 4, struct.Struct("!H"), 6
 
 
 def group_record(address_bytes: int) -> Construct:
@@ -52,19 +58,28 @@ def parsed(schema: Construct, data: bytes) -> Container:
         raise DecodeError(DecodeReason.LENGTH, len(data), type(error).__name__) from error
 
 
-def records_of(
-    fields: list[Container], address: type[IPv4Address] | type[IPv6Address]
-) -> tuple[Record, ...]:
-    """Make values of parsed records, leaving out unknown kinds (RFC 9776 §4.2.12)."""
-    return tuple(
-        Record(
-            RecordType(record.kind),
-            address(record.group),
-            tuple(address(source) for source in record.sources),
-        )
-        for record in fields
-        if record.kind in _KINDS
-    )
+def read_records(data: bytes, address: type[IPv4Address] | type[IPv6Address]) -> tuple[Record, ...]:
+    """Read the records of a report, leaving out unknown kinds (RFC 9776 §4.2.12).
+
+    By hand, for construct takes 27 µs a record, which is 5 ms for a packet full of them.
+    """
+    head = _HEADS[address]
+    (count,) = _COUNT.unpack_from(data, _COUNT_AT)
+    size, at = head.size - _HEAD_BYTES, _COUNT_AT + _COUNT.size
+    found: list[Record] = []
+    for _ in range(count):
+        sources = at + head.size
+        if sources > len(data):
+            raise DecodeError(DecodeReason.LENGTH, len(data), "a group record")
+        kind, words, many, group = head.unpack_from(data, at)
+        end = sources + size * many
+        at = end + 4 * words
+        if at > len(data):
+            raise DecodeError(DecodeReason.LENGTH, len(data), "a group record's sources")
+        if kind in _KINDS:
+            listed = [address(data[each : each + size]) for each in range(sources, end, size)]
+            found.append(Record(_KINDS[kind], address(group), tuple(listed)))
+    return tuple(found)
 
 
 def fields_of(record: Record) -> dict[str, object]:
