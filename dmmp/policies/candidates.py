@@ -12,6 +12,7 @@ from operator import itemgetter
 from random import Random
 
 from dmmp.messages.common import HostRecord
+from dmmp.policies.colocation import spread_by_lot
 from dmmp.types import Endpoint, HostId, Instant
 
 KINDS = 3
@@ -69,6 +70,7 @@ def choose_candidates(
 ) -> tuple[HostRecord, ...]:
     """Choose candidates, those without a free place only when no other is left.
 
+    Of one network no more than two are named, chosen by lot (`colocation`).
     `levels` tells how often super nodes were named of late (`Namings`): those named too often are
     passed over. If all were, the newcomer gets one, the least named, which it need not probe.
     """
@@ -83,6 +85,7 @@ def choose_candidates(
         if not rested and usable:
             return (min(zip(held, ids, usable, strict=True), key=itemgetter(0, 1))[2],)
         usable = rested
+    usable = spread_by_lot(usable, rng)
     if len(usable) <= at_most:
         return tuple(usable)
     part = -(-at_most // KINDS)

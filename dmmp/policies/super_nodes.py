@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dmmp.messages.common import HostFlag, HostRecord
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import by_capacity, is_leaf, mesh_share
+from dmmp.policies.colocation import spread
 
 
 def wanted_count(hosts: int, parameters: Parameters) -> int:
@@ -26,13 +27,18 @@ def choose(
     source_out_degree: int,
     parameters: Parameters,
 ) -> list[HostRecord]:
-    """Choose hosts to add to the super nodes already `present`, the best first."""
+    """Choose hosts to add to the super nodes already `present`, the best first.
+
+    Hosts that are too many of one network come last, whatever they claim (`colocation`).
+    """
     chosen: list[HostRecord] = []
     slots = source_out_degree + sum(mesh_share(host.out_degree) for host in present)
     count = len(present)
     want = wanted_count(hosts, parameters)
     taken = {host.host for host in present}
-    for host in sorted(candidates, key=lambda host: (not _offers(host), by_capacity(host))):
+    ranked = sorted(candidates, key=lambda host: (not _offers(host), by_capacity(host)))
+    few, crowded = spread([host for host in ranked if host.host not in taken], present)
+    for host in [*few, *crowded]:
         if count >= parameters.super_nodes_most or count >= slots:
             break
         if host.host in taken or host.flags & HostFlag.ORDINARY:

@@ -27,6 +27,7 @@ from dmmp.messages.common import HostFlag, HostRecord, HostState, LeaveReason, R
 from dmmp.messages.local import Forged, Silence, Unreachable, Withholding
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS
+from dmmp.policies.colocation import spread
 from dmmp.policies.parents import Candidate
 from dmmp.roles.kin import Kin
 from dmmp.roles.relatives import Child
@@ -59,7 +60,9 @@ class RecoveringRole(SeekingRole):
             return ()
         named = {record.host: record for record in (*parent.backups, *parent.siblings)}
         beside = (self.standing.host, parent.record.host)
-        return [r for r in named.values() if r.host not in beside and r.endpoint.port]
+        usable = [r for r in named.values() if r.host not in beside and r.endpoint.port]
+        # Whatever the parent names: not everybody this host relies on is of one network.
+        return spread(usable, (parent.record,))[0]
 
     def on_relatives_named(self, now: Instant) -> Actions:
         """Get to know backups and siblings that are new; ask them for data from then on."""

@@ -237,6 +237,15 @@ class Source(RegisteredSource):
         status = Status.SUCCESS if known else Status.UNKNOWN_HOST
         yield Send(self.refresh_answer(message, status, now), sender)
 
+    def may_ask(self, message: DataRequest, sender: Endpoint, now: Instant) -> bool:
+        """Tell whether a host may have data: a super node, too, that is fed by another.
+
+        If that one keeps everything back, and all hang below it, nobody else has any.
+        """
+        return super().may_ask(message, sender, now) or any(
+            peer.endpoint == sender for peer in self.mesh.peers.values()
+        )
+
     def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Probe super nodes that were not heard of for the hold time (Decision 10)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))

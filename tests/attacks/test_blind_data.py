@@ -48,14 +48,16 @@ class Scene:
         self.overlay.stream(20, GAP)
         self.forged: set[bytes] = set()
         self.taken: list[bytes] = []
-        self.passed = 0
+        self.passed = self._number = 0
         self.overlay.on_send = self._note
 
     @property
     def number(self) -> int:
-        """Tell the child's highest number."""
-        channels = self.child.forwarder._table.announced()
-        return next(each.window.highest for each in channels if each.key[1] == 1)
+        """Tell the child's highest number, or the last one that it knew."""
+        for each in self.child.forwarder._table.announced():
+            if each.key[1] == 1:
+                self._number = each.window.highest
+        return self._number
 
     @property
     def known(self) -> Known:

@@ -47,7 +47,9 @@ MOST = "100000000"
 GROWTH = 512 << 10
 """Bytes: an attack may take 64 KiB of them (`test_junk`), the rest is for the stream meanwhile."""
 
-JOIN = 15.0
+JOIN = 30.0 if FULL else 6.0
+"""Seconds for a join; at 5,000 openings a second it must be over before they are. What 50,000 do to
+it depends on how many this machine can answer, and is recorded."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +145,7 @@ def test_a_true_host_gets_in_among_false_openings(overlay: Overlay) -> None:
     internet, node = overlay.internet, overlay["rp"]
     session = str(overlay.directory / "authority" / "session.toml")
     words = [str(node.host.address), "--sources", FORGED, "--session-file", session]
-    words += ["--rate", OPENINGS, "--count", MOST, "--seconds", "12" if FULL else "6"]
+    words += ["--rate", OPENINGS, "--count", MOST, "--seconds", "20" if FULL else "8"]
     attack = Attack(internet["eve"], "openings", *words)
     time.sleep(1.0)
     late = overlay.member("late") if "late" not in overlay.nodes else overlay.restart("late")

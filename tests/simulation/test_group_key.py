@@ -26,6 +26,8 @@ from dmmp.types import Endpoint, Instant
 from tests.attackers.listener import Listener, Tap, epoch_of, is_sealed, tap
 from tests.simulation.secured_stage import SecuredStage
 
+pytestmark = pytest.mark.slow
+
 
 def told(*words: object) -> None:
     """Write a measured figure, which `pytest -s` shows."""

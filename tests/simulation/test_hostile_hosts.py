@@ -29,6 +29,8 @@ from tests.attackers.listener import Tap, is_sealed, tap
 from tests.attacks import attack_count
 from tests.simulation.secured_stage import SecuredStage
 
+pytestmark = pytest.mark.slow
+
 
 def told(*words: object) -> None:
     """Write a measured figure, which `pytest -s` shows."""
