@@ -41,7 +41,16 @@ def fast_tests() -> list[str]:
 def slow_tests() -> list[str]:
     """Give the command for the long ones that need no device: as many at a time as the fast."""
     workers = str(max(2, os.cpu_count() or 1))
-    return [PYTHON, "-m", "pytest", "-v", "-n", workers, "-m", "slow and not namespace"]
+    return [
+        PYTHON,
+        "-m",
+        "pytest",
+        "-v",
+        "-n",
+        workers,
+        "-m",
+        "slow and not namespace and not long",
+    ]
 
 
 def namespace_tests() -> list[str]:

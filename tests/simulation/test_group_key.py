@@ -99,7 +99,7 @@ def possible(stage: SecuredStage) -> range:
     return range(newest - 12, newest + 4)
 
 
-@pytest.mark.parametrize("leavers", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("leavers", [1, pytest.param(5, marks=pytest.mark.long)])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_left_opens_nothing_of_the_next_epoch(seed: int, leavers: int) -> None:
     """Also if they put their keys together, of one batch and of batches one after another."""
@@ -203,7 +203,7 @@ class Switches:
     [
         (40, 1, 0.01, 1),
         *(
-            pytest.param(500, leavers, loss, seed, marks=pytest.mark.slow)
+            pytest.param(500, leavers, loss, seed, marks=pytest.mark.long)
             for leavers, loss, seed in ((1, 0.01, 1), (10, 0.01, 2), (1, 0.05, 3))
         ),
     ],
@@ -278,7 +278,7 @@ class KeyCost:
         return sum(len(packet) + HEADERS for packet in keys)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("members", "seconds"), [(1000, 30.0)])
 def test_a_leave_a_second_costs_a_hundredth_of_the_stream(members: int, seconds: float) -> None:
     stage, at = settled(1, members)
@@ -359,7 +359,7 @@ def test_a_recording_cipher_notices() -> None:
     assert Recording.again == 1
 
 
-@pytest.mark.parametrize("kills", [10, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [10, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_source_that_is_killed_never_uses_a_nonce_twice(
     recording: type[Recording], kills: int
 ) -> None:

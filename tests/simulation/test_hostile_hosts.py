@@ -29,7 +29,7 @@ from tests.attackers.listener import Tap, is_sealed, tap
 from tests.attacks import attack_count
 from tests.simulation.secured_stage import SecuredStage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def told(*words: object) -> None:
@@ -109,7 +109,7 @@ def relay_of(stage: SecuredStage, kind: str) -> Node:
     [
         ("member", {"drops": 1.0}, 1),
         *(
-            pytest.param(who, conduct, seed, marks=pytest.mark.slow)
+            pytest.param(who, conduct, seed, marks=pytest.mark.long)
             for who in ("member", "super-node")
             for conduct in (
                 {"drops": 1.0},
@@ -193,7 +193,7 @@ def test_forgeries_that_prove_nothing_against_anybody_change_nothing(kind: str) 
     assert stage.share(stage.members, at, at + 10.0) >= 0.999
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_millions_of_forgeries_reach_no_program() -> None:
     """Fed straight into honest forwarders, between the packets of a stream that goes on."""
     stage, at = grown(1, 8, 8)
@@ -265,7 +265,7 @@ def fed(victim: Node, batch: list[bytes], now: Instant) -> int:
 # The fifth point: a fifth of the super nodes is hostile.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("kind", [*KINDS, "mixed"])
 def test_a_fifth_of_hostile_super_nodes_costs_a_hundredth(kind: str, seed: int) -> None:
@@ -276,7 +276,7 @@ def test_a_fifth_of_hostile_super_nodes_costs_a_hundredth(kind: str, seed: int) 
     assert result.delivered_forgeries == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["drop", "forge", "mixed"])
 def test_super_nodes_that_turn_hostile_in_mid_stream_cost_a_hundredth(kind: str) -> None:
     result = play(kind, 3, since=2.0)
@@ -289,7 +289,7 @@ def test_super_nodes_that_turn_hostile_in_mid_stream_cost_a_hundredth(kind: str)
 # Row 14: boasting.
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_liar_is_believed_its_certificate_and_keeps_no_child_that_it_does_not_feed(
     seed: int,
 ) -> None:
@@ -362,7 +362,7 @@ def test_one_honest_rendezvous_point_is_enough(index: int) -> None:
 # Row 19: many identities.
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
 def test_hosts_without_a_certificate_of_the_authority_get_no_association(count: int) -> None:
     stage = SecuredStage(1)
     stage.join(6, 0.3, 0.5)
