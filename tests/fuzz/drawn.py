@@ -25,7 +25,7 @@ from dmmp.messages.wiretypes import (
     parse_address,
     rest,
 )
-from dmmp.types import Endpoint, HostId, IpAddress, SessionId
+from dmmp.types import STUN_MAGIC, Endpoint, HostId, IpAddress, SessionId
 from tests.fuzz.feed import Feed
 
 MOST_ELEMENTS = 6
@@ -45,8 +45,10 @@ def message(feed: Feed, cls: type[Message], world: World, sequence: int, source:
     """Make a message of a class; in one of 16 of another session or with a tree version."""
     odd = feed.byte()
     fields = {field.name: value(feed, field, world) for field in cls.BODY.fields}
+    session = SessionId(feed.word()) if odd >= 0xF8 else world.session
     return cls(
-        session=SessionId(feed.word()) if odd >= 0xF8 else world.session,
+        # A datagram with that session would be one of STUN (Decision 3).
+        session=world.session if session == STUN_MAGIC else session,
         source=HostId(source if odd < 0xF0 else feed.number(32)),
         sequence=sequence,
         tree_version=0 if odd < 0x80 else feed.number(8),
