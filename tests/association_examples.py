@@ -31,8 +31,10 @@ def _counting(size: int) -> bytes:
     return bytes(range(size))
 
 
-def association_examples(host_1: Endpoint, control: bytes) -> list[tuple[str, Message]]:
-    """List them: host 1 calls from its endpoint, is asked for a cookie, and sends a datagram."""
+def association_examples(
+    host_1: Endpoint, control: bytes, heartbeat: bytes
+) -> list[tuple[str, Message]]:
+    """List them: host 1 calls from its endpoint, is asked for a cookie, and sends datagrams."""
     cookies = Cookies(TWO.public, _counting)
     first = write_initiation(_initiator(), INDEX_1, SAID, mac1_key(TWO.public), None)
     reply = cookies.reply(first, host_1, INDEX_1, 0.0)
@@ -54,6 +56,7 @@ def association_examples(host_1: Endpoint, control: bytes) -> list[tuple[str, Me
         ("host 2 wants to see that host 1 is there", reply),
         ("nothing, to confirm the handshake", empty),
         ("a datagram, under counter 2^32 + 1", association.seal(control, 0.0)),
+        ("a heartbeat, under the next counter", association.seal(heartbeat, 0.0)),
     )
     return [(name, decode(datagram)) for name, datagram in made]
 

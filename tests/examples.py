@@ -427,6 +427,7 @@ def _data() -> list[tuple[str, Message]]:
 
 def examples() -> list[tuple[str, Message]]:
     """List the examples: a name and a message, every class at least once."""
+    beat = encode(next(made for _, made in _data() if isinstance(made, Heartbeat)))
     return [
         *_data(),
         *_bootstrap(),
@@ -437,7 +438,7 @@ def examples() -> list[tuple[str, Message]]:
         *_probes_and_reports(),
         *_leaving(),
         *_promotion(),
-        *association_examples(M6.endpoint, encode(LeaveReport(**_control(M6, 0x5EED0070)))),
+        *association_examples(M6.endpoint, encode(LeaveReport(**_control(M6, 0x5EED0070))), beat),
         *key_examples(),
         *introducing_examples(),
     ]

@@ -15,6 +15,7 @@ from dmmp.messages import (
     Data,
     HandshakeInitiation,
     HandshakeResponse,
+    HopSealed,
     Sealed,
     TlvType,
 )
@@ -42,7 +43,7 @@ NOTES = ROOT / "spec-notes"
 TEXT = MESSAGES.read_text(encoding="utf-8")
 DECISIONS = (NOTES / "decisions.md").read_text(encoding="utf-8")
 NOT_SENT = "Not sent by this implementation so far"
-MADE_AS_BYTES = (Data, HandshakeInitiation, HandshakeResponse, CookieReply, Sealed)
+MADE_AS_BYTES = (Data, HandshakeInitiation, HandshakeResponse, CookieReply, Sealed, HopSealed)
 """What the forwarder and the associations send without making an object of it."""
 NAMED = (Status, HostFlag, Phase, HostState, LeaveReason, RefreshKind, FilterMode, ErrorCode)
 

@@ -29,6 +29,9 @@ MOST_AGES = 512
 MOST_ALLOWANCES = 512
 """Hosts of which it is known how much they were sent again; the rest may have all."""
 
+MOST_TOLD = 16
+"""Channels that a relative is told of at once."""
+
 UNKNOWN_AGE = 0.05
 """Seconds that stand for it while it is not."""
 
@@ -215,7 +218,7 @@ class Answering(Relay):
         asked = list(self._table.in_session(action.session))
         wanted = [channel for channel in asked if action.to in channel.wanting]
         if asked and not wanted:
-            self.counters.drop("not_downstream")
+            self._tell_relative(outcome, asked, action.to)
         for key in dict.fromkeys(channel.key[0] for channel in wanted):
             self._introduce_origin(outcome, key, action.to)
         for channel in wanted:
@@ -223,6 +226,18 @@ class Answering(Relay):
         self._send_again(
             outcome, action, [piece for each in wanted for piece in self._recent(each, action, now)]
         )
+
+    def _tell_relative(self, outcome: Outcome, asked: list[Channel], to: Endpoint) -> None:
+        """Tell one who is no branch what there is: its own upstream may keep it back.
+
+        Only what is signed: else whoever may ask could be told anything.
+        """
+        if not self._is_proven:
+            self.counters.drop("not_downstream")
+            return
+        for channel in asked[:MOST_TOLD]:
+            self._introduce_origin(outcome, channel.key[0], to)
+            self._beat(outcome, channel, to)
 
     def _recent(self, channel: Channel, action: Replay, now: Instant) -> list[Piece]:
         before = channel.live_from.get(action.to)

@@ -40,6 +40,9 @@ upstream itself has found another by then."""
 SOUND_WIDTH = 3
 """Others that are asked at once: some may be as starved as this host."""
 
+DEAF_FIRST, DEAF_MOST = 2.0, 32.0
+"""Seconds without any announcement until others are asked for some, and, doubling, the most."""
+
 SOUNDED = b"\xff" * 32
 """Bitmap of what they are asked for."""
 
@@ -55,6 +58,7 @@ class Alarm(Enum):
     UNKNOWN = "When to give up waiting for a channel's announcement"
     REPAIR = "When to ask for a channel's missing packets"
     ORDER = "When packets have waited long enough for those before them"
+    DEAF = "When to ask others for announcements, where upstream has passed on none"
     SIGN = "When to send what waits for a common signature, or a manifest's second copy"
     SWEEP = "When to forget idle channels and old packets"
 
@@ -87,6 +91,9 @@ class Asking:
         self._round_trips = RoundTrips(parameters)
         self._owing = Owing()
         self._requests = 0
+        self._deaf: dict[int, float] = {}
+        """Keys of entries for which no announcement came, and the next pause until others are
+        asked for some."""
         self._ordered = ordered
         self._room = Room(parameters.ordered_bytes)
         # Dice are there only if packets are to be scattered.
@@ -208,6 +215,36 @@ class Asking:
         for to in (others[first:] + others[:first])[:SOUND_WIDTH]:
             self._request(outcome, channel.key, entry, following, to)
 
+    @property
+    def _is_proven(self) -> bool:
+        """Tell whether all words of origins are signed: then it matters little who brings them."""
+        return self._guard is not None and self._guard.by_manifest
+
+    def _mind(self, key: int, now: Instant) -> None:
+        """Look in a while whether upstream announces anything."""
+        if self._is_proven and key not in self._deaf:
+            self._deaf[key] = DEAF_FIRST
+            self._alarms.set(Alarm.DEAF, now + DEAF_FIRST, key)
+
+    def _ask_around(self, outcome: Outcome, key: int, now: Instant) -> None:
+        """Ask others what channels there are, if upstream has told of none.
+
+        It may keep back even announcements, and where it did so from the beginning nothing else
+        shows that there are any.
+        """
+        active = self._table.entries.get(key)
+        announced = (channel.key[0] >> 32 for channel in self._table.announced())
+        if active is None or not active.wanted or key >> 32 in announced:
+            self._deaf.pop(key, None)
+            return
+        entry = active.entry
+        others = [one for one in entry.repairers if one not in entry.upstream]
+        first = self._requests % max(len(others), 1)
+        for to in (others[first:] + others[:first])[:SOUND_WIDTH]:
+            self._request(outcome, (key & ~ORIGIN_MASK, 0), entry, Wanted(0, b""), to)
+        self._deaf[key] = pause = min(2 * self._deaf[key], DEAF_MOST)
+        self._alarms.set(Alarm.DEAF, now + pause, key)
+
     def _note_owed(
         self, outcome: Outcome, channel: Announced, sender: Endpoint, packets: int, now: Instant
     ) -> None:
@@ -224,11 +261,13 @@ class Asking:
         sender: Endpoint,
         numbers: Sequence[int],
         now: Instant,
-    ) -> None:
-        """Note what others have that is ahead of all that upstream sent, after so long."""
-        if now < channel.sounded_until:
-            ahead = sum(signed(number - channel.window.highest) > 0 for number in numbers)
-            self._note_owed(outcome, channel, sender, ahead, now)
+    ) -> int:
+        """Note what others have that is ahead of all that upstream sent; tell how much that is."""
+        if now >= channel.sounded_until:
+            return 0
+        ahead = sum(signed(number - channel.window.highest) > 0 for number in numbers)
+        self._note_owed(outcome, channel, sender, ahead, now)
+        return ahead
 
     def _request(
         self, outcome: Outcome, key: Key, entry: ForwardingEntry, wanted: Wanted, to: Endpoint

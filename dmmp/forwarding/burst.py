@@ -28,11 +28,15 @@ Octets = bytes | memoryview
 
 
 class Burst(NamedTuple):
-    """Received datagrams of one sender: `data` holds them `stride` bytes apart."""
+    """Received datagrams of one sender: `data` holds them `stride` bytes apart.
+
+    `sealed` tells that they came sealed by that host (Decision 74).
+    """
 
     data: bytes | memoryview
     stride: int
     sender: Endpoint
+    sealed: bool = False
 
 
 class Transmit(NamedTuple):

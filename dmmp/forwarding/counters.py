@@ -27,6 +27,7 @@ REASONS = (
     "old_heartbeat",
     "forged",
     "unproven",
+    "unsealed",
     "unopened",
     "no_key",
 )

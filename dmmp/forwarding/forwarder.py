@@ -35,6 +35,8 @@ class Forwarder(Originating):
             if former is not None and former.entry.upstream[:1] != entry.upstream[:1]:
                 self._watch(former.pace)
                 self._switch(outcome, entry, now)
+            if entry.upstream and entry.repairers:
+                self._mind(origin_key(entry.session, entry.origin), now)
         elif isinstance(action, Withdraw):
             self._greet(outcome, self._table.withdraw(action.session, action.origin))
         elif isinstance(action, InstallKey):
@@ -64,8 +66,11 @@ class Forwarder(Originating):
             elif isinstance(key, Pace):
                 told = self._listen(key, now)
                 silences += told
-                if told and key.is_steady and now - key.last >= SOUND_AFTER:
+                if told and now - key.last >= SOUND_AFTER and (key.is_steady or self._is_proven):
                     self._sound_all(outcome, key, now)
+            elif alarm is Alarm.DEAF:
+                assert isinstance(key, int)
+                self._ask_around(outcome, key, now)
             elif alarm is Alarm.UNKNOWN:
                 assert isinstance(key, tuple)
                 held = self._unknown.take(key)

@@ -51,9 +51,10 @@ MOST_AGAIN = 40
 """Packets of the last batch that the next manifest may list once more; of a longer one the manifest
 itself goes again."""
 
-ALONE_BYTES = 1232
-"""Longest datagram that bears its own signature: what every path carries whole (RFC 8200 §5). A
-longer packet has a manifest of its own, so that it stays what its path was probed for."""
+ALONE_BYTES = 1192
+"""Longest datagram that bears its own signature: sealed for its way it has 40 bytes more, and is
+what every path carries whole (RFC 8200 §5). A longer packet has a manifest of its own, so that it
+stays what its path was probed for."""
 
 
 class Originating(Answering):

@@ -32,6 +32,7 @@ from dmmp.messages.header import (
     FLAG_SEALED,
     FLAG_SIGNED,
     HEADER_BYTES,
+    HOP_SEALED_FLAGS,
 )
 from dmmp.messages.local import Credited, Forged, KeyFits, KeyNews, KeyWanted
 from dmmp.messages.options import TlvType
@@ -212,8 +213,10 @@ class Proving(Passing):
         return [(held.run, held.sender) for held in waiting]
 
     def _note_forged(self, outcome: Outcome, packets: int, sender: Endpoint, run: Run) -> None:
+        """Count forged packets; only what came sealed is certainly its sender's fault."""
         if packets:
             self.counters.drop("forged", packets)
+        if packets and (run.word & 0xFFFF or run.reserved & HOP_SEALED_FLAGS):
             session, origin = run.origin_key >> 32, run.origin_key & ORIGIN_MASK
             outcome.notes.append(Forged(sender, SessionId(session), HostId(origin), packets))
 

@@ -10,15 +10,7 @@ from random import Random
 
 from dmmp.errors import DecodeError
 from dmmp.forwarding.asking import Alarm
-from dmmp.forwarding.burst import (
-    HEAD,
-    Burst,
-    Outcome,
-    Run,
-    cut,
-    part,
-    split,
-)
+from dmmp.forwarding.burst import HEAD, Burst, Outcome, Run, cut, part, split
 from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
 from dmmp.forwarding.ordered import Order
@@ -33,7 +25,7 @@ from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN, Unknown
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
+from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, HOP_SEALED_FLAGS, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
@@ -76,13 +68,14 @@ class Relay(Proving):
         to any more. It is neither copied nor changed; the outcome and the cache refer to it.
         """
         outcome = Outcome()
-        data, stride, sender = burst
+        data, stride, sender, sealed = burst
         size = len(data)
         if HEADER_BYTES <= size <= stride:
             word, key, first, reserved, length = HEAD.unpack_from(data)
             if length == size - HEADER_BYTES:
                 run = Run(data, size, 1, word, key, reserved, first)
-                self._run(outcome, run, sender, now)
+                if sealed or not self._wants_seal(run):
+                    self._run(outcome, run, sender, now)
             else:
                 self.counters.drop("malformed")
             return outcome
@@ -90,8 +83,16 @@ class Relay(Proving):
         if malformed:
             self.counters.drop("malformed", malformed)
         for run in runs:
-            self._run(outcome, run, sender, now)
+            if sealed or not self._wants_seal(run):
+                self._run(outcome, run, sender, now)
         return outcome
+
+    def _wants_seal(self, run: Run) -> bool:
+        """Tell whether a run is not to be looked at, because it came as anybody could send it."""
+        if self._guard is None or not (run.word & 0xFFFF or run.reserved & HOP_SEALED_FLAGS):
+            return False
+        self.counters.drop("unsealed", run.packets)
+        return True
 
     def _run(self, outcome: Outcome, run: Run, sender: Endpoint, now: Instant) -> None:
         _, _, count, word, key, reserved, _, _ = run
@@ -228,7 +229,10 @@ class Relay(Proving):
             )
             believed = believed or bool(proven)
             for part_of_it in proven:
-                self._note_ahead(outcome, channel, sender, listed(part_of_it), now)
+                ahead = self._note_ahead(outcome, channel, sender, listed(part_of_it), now)
+                if ahead:
+                    # There is a flow: the next upstream, too, has to go on with it.
+                    self._heed(active.pace, ahead, now)
                 self._sift(outcome, channel, plan, part_of_it, now)
                 self._serve(outcome, channel, plan, part_of_it, now)
         if channel.window.passed:
@@ -294,8 +298,6 @@ class Relay(Proving):
         reason = self._refusal(run, active, sender, now)
         if reason is not None or active is None:
             self.counters.drop(reason or "no_entry", run.packets)
-        elif sender not in active.entry.upstream:
-            self._take_repair(outcome, run, channel, active, sender, now)
         elif run.word & 0xFFFF == Option.CREDENTIAL:
             for datagram in split(run.data, run.stride):
                 self._take_credential(outcome, bytes(datagram), sender, now)
@@ -303,6 +305,8 @@ class Relay(Proving):
         elif run.word & 0xFFFF == Option.HEARTBEAT:
             for datagram in split(run.data, run.stride):
                 self._learn(outcome, bytes(datagram), run, active, sender, now)
+        elif sender not in active.entry.upstream:
+            self._take_repair(outcome, run, channel, active, sender, now)
         elif channel is None:
             self._hold(outcome, run, active, sender, now)
         else:
@@ -327,8 +331,9 @@ class Relay(Proving):
             return "own"
         if active is None:
             return "no_entry"
-        if sender not in active.entry.upstream and (
-            option != Option.DATA or sender not in active.entry.repairers
+        is_asked = option == Option.DATA or run.origin_key & ~ORIGIN_MASK in self._deaf
+        if sender not in active.entry.upstream and not (
+            is_asked and sender in active.entry.repairers
         ):
             return "not_upstream"
         # Who an origin is has nothing to do with how the tree stands.
@@ -366,14 +371,19 @@ class Relay(Proving):
         if not holds:
             self._disbelieve(outcome, (datagram, run, sender), active, holds, now)
             return
-        active.pace.alive(now)
+        is_upstream = sender in active.entry.upstream
+        if is_upstream:
+            active.pace.alive(now)
         is_late = channel is not None and channel.begin_late(message)
         channel = self._announced(key, channel, message, datagram, now)
         if channel is None:
             self.counters.drop("channels_full")
             return
         channel.take_beginning()
-        if is_late:
+        if not is_upstream:
+            # The first word of a channel comes from another: so does what follows, at first.
+            channel.window.begin_after(message.highest)
+        if is_late or not is_upstream:
             self._sound(outcome, channel, active.entry, now)
         if channel.complete:
             active.pace.rest(now)

@@ -161,7 +161,10 @@ class Window:
         ahead = (announced - before) & SEQUENCE_MASK
         if self.begun or not 0 < ahead < _HALF:
             return False
-        self._begin_at((announced - min(ahead, FIRST_LOST) + 1) & SEQUENCE_MASK)
+        first = (announced - min(ahead, FIRST_LOST) + 1) & SEQUENCE_MASK
+        # What waits for its proof may have shown more already: the window never goes back.
+        if not self._settled or 0 < (first - 1 - self.highest) & SEQUENCE_MASK < _HALF:
+            self._begin_at(first)
         return True
 
     def go_on_after(self, highest: int) -> None:

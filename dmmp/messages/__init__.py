@@ -57,7 +57,13 @@ from dmmp.messages.promotion import (
 )
 from dmmp.messages.renewing import RenewalRequest, RenewalResponse
 from dmmp.messages.schema import FieldValue, Message, Tlv
-from dmmp.messages.security import CookieReply, HandshakeInitiation, HandshakeResponse, Sealed
+from dmmp.messages.security import (
+    CookieReply,
+    HandshakeInitiation,
+    HandshakeResponse,
+    HopSealed,
+    Sealed,
+)
 from dmmp.messages.tlv import build_tlvs, parse_tlvs
 from dmmp.messages.wiretypes import InvalidValue
 from dmmp.types import HostId, SessionId
@@ -152,6 +158,7 @@ __all__ = [
     "HandshakeInitiation",
     "HandshakeResponse",
     "Heartbeat",
+    "HopSealed",
     "IntroductionRequest",
     "IntroductionResponse",
     "JoinNotification",

@@ -54,6 +54,9 @@ FLAG_MANIFEST = 0x04000000
 FLAG_SIGNED = 0x08000000
 """Set where the origin's signature stands behind the payload, for this packet alone."""
 
+HOP_SEALED_FLAGS = FLAG_MANIFEST | FLAG_SIGNED
+"""Data with one of these goes from host to host sealed, as heartbeats do (Decision 74)."""
+
 EPOCH_SHIFT = 16
 """Where in the reserved word the key epoch stands, 8 bits."""
 

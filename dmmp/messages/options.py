@@ -55,8 +55,12 @@ class Option(IntEnum):
     INTRODUCTION_RESPONSE = 0x00D9
     RENEWAL_REQUEST = 0x00DA
     RENEWAL_RESPONSE = 0x00DB
+    HOP_SEALED = 0x00DC
     ERROR = 0x00F0
 
+
+LAST_DATA_OPTION = Option.CREDENTIAL
+"""Options up to this one are the forwarder's: data, heartbeats and certificates of origins."""
 
 SECURITY_FIRST = 0x00D0
 """First of the codes kept for the security handshake (Decision 4)."""

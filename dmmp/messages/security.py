@@ -64,3 +64,11 @@ class Sealed(Message):
 
     ciphertext: bytes = wire(all_but(_TAG), doc="AES-256-GCM")
     tag: bytes = wire(exactly(_TAG), doc="shows that nothing was changed")
+
+
+@message(Option.HOP_SEALED, tlvs=False)
+class HopSealed(Message):
+    """Decision 74. As Sealed, for what is the forwarder's: it does not wait behind control."""
+
+    ciphertext: bytes = wire(all_but(_TAG), doc="AES-256-GCM")
+    tag: bytes = wire(exactly(_TAG), doc="shows that nothing was changed")

@@ -31,7 +31,6 @@ from dmmp.events import Event, Left, Refused, Registered
 from dmmp.forwarding.burst import Burst, Delivery, Outcome, Silent, Transmit
 from dmmp.interest import Interest
 from dmmp.messages import decode, encode
-from dmmp.messages.header import OPTION_OFFSET
 from dmmp.messages.local import (
     Carries,
     LocalMessage,
@@ -45,7 +44,7 @@ from dmmp.messages.local import (
 from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
 from dmmp.runtime.sockets import DatagramSocket
-from dmmp.runtime.sorting import LAST_DATA_OPTION, is_data, segments
+from dmmp.runtime.sorting import is_data, is_hop_sealed, pieces, sealed_where_due
 from dmmp.security.associations import Regard
 from dmmp.security.gate import Gate
 from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
@@ -246,16 +245,22 @@ class Driver:
 
     def _sorted_out(self, burst: Burst) -> list[Burst]:
         """Queue what of a burst is control; give the rest: data with control behind it."""
-        if len(burst.data) <= burst.stride:
-            self._queue(burst)
-            return []
         data: list[Burst] = []
-        for segment in segments(burst):
-            if is_data(segment):
-                data.append(segment)
+        for piece in pieces(burst):
+            if is_data(piece):
+                data.append(piece)
+            elif self.gate is not None and is_hop_sealed(piece):
+                data += self._opened(self.gate, piece)
             else:
-                self._queue(segment)
+                self._queue(piece)
         return data
+
+    def _opened(self, gate: Gate, piece: Burst) -> list[Burst]:
+        """Open what data cannot be without: a manifest comes ahead of what it lists."""
+        sender = piece.sender
+        _, datagrams, frames = gate.receive(bytes(piece.data), sender, self.clock())
+        self.send_sealed(datagrams)
+        return [Burst(frame, len(frame), sender, sealed=True) for frame in frames]
 
     def _queue(self, segment: Burst) -> None:
         """Let a control message wait for its turn: a copy, which keeps no buffer of data alive."""
@@ -308,7 +313,7 @@ class Driver:
 
     def _take_sealed(self, gate: Gate, datagram: bytes, sender: Endpoint) -> None:
         now = self.clock()
-        messages, datagrams = gate.receive(datagram, sender, now)
+        messages, datagrams, _ = gate.receive(datagram, sender, now)
         self.send_sealed(datagrams)
         for message in messages:
             self.counters["control_received"] += 1
@@ -358,23 +363,12 @@ class Driver:
 
     def _out(self, transmits: list[Transmit], deliveries: list[Delivery]) -> None:
         if self.gate is not None:
-            transmits = self._without_requests(self.gate, transmits)
+            transmits = sealed_where_due(self.gate, transmits, self.clock())
         if transmits:
             self.socket.send(transmits)
             self._note_size(transmits)
         if deliveries and self.edge is not None:
             self.edge.deliver(deliveries)
-
-    def _without_requests(self, gate: Gate, transmits: list[Transmit]) -> list[Transmit]:
-        """Seal the forwarder's requests, which are control messages; give back the data."""
-        data: list[Transmit] = []
-        for transmit in transmits:
-            if transmit.data[OPTION_OFFSET + 1] <= LAST_DATA_OPTION:
-                data.append(transmit)
-            else:
-                now = self.clock()
-                self.send_sealed(gate.send_datagram(bytes(transmit.data), transmit.to, now))
-        return data
 
     def _note_size(self, transmits: list[Transmit]) -> None:
         """Have paths probed for larger datagrams once such are sent: a relay is told no size."""

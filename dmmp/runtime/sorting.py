@@ -1,17 +1,18 @@
-"""Telling data from control in what a socket brings, by the option alone (Decision 4)."""
+"""Telling data from control in what a socket brings, by the option alone (Decision 4).
+
+And what goes out plain from what goes sealed (Decision 74).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from dmmp.forwarding.burst import Burst
+from dmmp.forwarding.burst import Burst, Transmit, group, split
 from dmmp.messages.header import OPTION_OFFSET
-from dmmp.messages.options import Option
-
-LAST_DATA_OPTION = Option.CREDENTIAL
-"""Options up to this one are the forwarder's: data, heartbeats and certificates of origins."""
+from dmmp.messages.options import LAST_DATA_OPTION, Option
+from dmmp.security.gate import Gate, goes_sealed
+from dmmp.types import Endpoint, Instant
 
 _DATA_END = OPTION_OFFSET + 2
+_HOP_SEALED = Option.HOP_SEALED.to_bytes(2)
 
 
 def is_data(burst: Burst) -> bool:
@@ -25,9 +26,52 @@ def is_data(burst: Burst) -> bool:
     return not any(high) and max(low) <= LAST_DATA_OPTION
 
 
-def segments(burst: Burst) -> Iterable[Burst]:
-    """Cut a burst into its datagrams."""
-    data, stride, sender = burst
-    if len(data) <= stride:
-        return (burst,)
-    return [Burst(data[at : at + stride], stride, sender) for at in range(0, len(data), stride)]
+def is_hop_sealed(burst: Burst) -> bool:
+    """Tell whether a single datagram holds a sealed one of the forwarder's."""
+    data = burst.data
+    return len(data) >= _DATA_END and data[OPTION_OFFSET:_DATA_END] == _HOP_SEALED
+
+
+def pieces(burst: Burst) -> list[Burst]:
+    """Cut a burst into stretches of data and single other datagrams, in their order."""
+    data, stride, sender = burst[:3]
+    size = len(data)
+    if size <= stride:
+        return [burst]
+    count = -(-size // stride)
+    high = bytes(data[OPTION_OFFSET::stride]).ljust(count, b"\xff")
+    low = bytes(data[OPTION_OFFSET + 1 :: stride]).ljust(count, b"\xff")
+    found: list[Burst] = []
+    begin = 0
+    for at in range(count):
+        if high[at] == 0 and low[at] <= LAST_DATA_OPTION:
+            continue
+        if begin < at:
+            found.append(Burst(data[begin * stride : at * stride], stride, sender))
+        found.append(Burst(data[at * stride : (at + 1) * stride], stride, sender))
+        begin = at + 1
+    if begin < count:
+        found.append(Burst(data[begin * stride :], stride, sender))
+    return found
+
+
+def sealed_where_due(gate: Gate, transmits: list[Transmit], now: Instant) -> list[Transmit]:
+    """Seal what does not go as plain data does; for each receiver all keeps its order.
+
+    What is sealed for one goes together: a send that wakes a receiver costs more than its bytes.
+    """
+    found: list[Transmit] = []
+    waiting: dict[Endpoint, list[bytes]] = {}
+    for transmit in transmits:
+        data, stride, to = transmit
+        if goes_sealed(data):
+            for segment in split(data, stride):
+                for datagram, receiver in gate.send_datagram(bytes(segment), to, now):
+                    waiting.setdefault(receiver, []).append(datagram)
+            continue
+        if to in waiting:
+            found += [Transmit(*each, to) for each in group(waiting.pop(to))]
+        found.append(transmit)
+    for receiver, datagrams in waiting.items():
+        found += [Transmit(*each, receiver) for each in group(datagrams)]
+    return found

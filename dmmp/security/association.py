@@ -10,8 +10,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from dmmp.errors import AuthenticationError
-from dmmp.messages.header import HEADER, HEADER_BYTES, MAXIMUM_PAYLOAD_BYTES, VERSION
-from dmmp.messages.options import Option
+from dmmp.messages.header import (
+    HEADER,
+    HEADER_BYTES,
+    MAXIMUM_PAYLOAD_BYTES,
+    OPTION_OFFSET,
+    VERSION,
+)
+from dmmp.messages.options import LAST_DATA_OPTION, Option
 from dmmp.security.noise import TAG_BYTES, Keys, pack_nonce
 from dmmp.security.peer import Peer
 from dmmp.security.replay import Window
@@ -37,6 +43,8 @@ RENEW_AFTER_COUNT = 1 << 48
 MAXIMUM_PLAINTEXT_BYTES = MAXIMUM_PAYLOAD_BYTES - TAG_BYTES
 
 _LOW = 0xFFFFFFFF
+_OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
+_LAST_DATA = LAST_DATA_OPTION.to_bytes(2)
 _NEVER = float("-inf")
 _LEAST_BYTES = HEADER_BYTES + TAG_BYTES
 
@@ -119,10 +127,11 @@ class Association:
         """Make the datagram of a plaintext of up to `MAXIMUM_PLAINTEXT_BYTES`."""
         count = self.count
         self.count = count + 1
+        frame = is_forwarders(plaintext)
         header = HEADER.pack(
             VERSION,
             0,
-            Option.SEALED,
+            Option.HOP_SEALED if frame else Option.SEALED,
             0,
             self.remote_index,
             count & _LOW,
@@ -130,7 +139,7 @@ class Association:
             len(plaintext) + TAG_BYTES,
         )
         self.last_sent = now
-        if plaintext:
+        if plaintext and not frame:
             if not self.unanswered:
                 self.unanswered_since = now
             self.unanswered += 1
@@ -152,9 +161,14 @@ class Association:
         self._window.record(counter)
         self.unanswered = 0
         self.last_heard = now
-        if plaintext:
+        if plaintext and not is_forwarders(plaintext):
             self.last_content = now
         return plaintext
+
+
+def is_forwarders(plaintext: bytes) -> bool:
+    """Tell whether this is a datagram of the data plane, which goes under an option of its own."""
+    return len(plaintext) >= HEADER_BYTES and plaintext[_OPTION] <= _LAST_DATA
 
 
 class ReplayError(AuthenticationError):

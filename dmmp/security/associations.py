@@ -39,7 +39,8 @@ KEY_WAIT = 8.0
 """A static key is waited for as long as a call lasts (Decision 9: 7.75 s)."""
 
 
-_SEALED, _INITIATION = prefix(Option.SEALED), prefix(Option.HANDSHAKE_INITIATION)
+_INITIATION = prefix(Option.HANDSHAKE_INITIATION)
+_SEALED = (prefix(Option.SEALED), prefix(Option.HOP_SEALED))
 
 
 class Regard(Enum):
@@ -125,6 +126,7 @@ class Associations:
         self._failed: dict[Endpoint, None] = {}
         self._doors: dict[bytes, Callable[[bytes, Endpoint, Instant], Received]] = {
             prefix(Option.SEALED): self._on_sealed,
+            prefix(Option.HOP_SEALED): self._on_sealed,
             prefix(Option.HANDSHAKE_INITIATION): self._on_initiation,
             prefix(Option.HANDSHAKE_RESPONSE): self._on_response,
             prefix(Option.COOKIE_REPLY): self._on_cookie_reply,
@@ -265,7 +267,7 @@ class Associations:
         The cheapest doubts only, so that a flood takes no place of what relatives say.
         """
         head = datagram[:PREFIX_BYTES]
-        if head == _SEALED:
+        if head in _SEALED:
             index = int.from_bytes(datagram[PREFIX_BYTES : PREFIX_BYTES + 4], "big")
             association = self._contacts.of_index(index) or self._half_open.get(index)
             if association is not None and sender == association.endpoint:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from dmmp.alarms import Alarms
-from dmmp.security.association import LIFE, Association, is_preferred
+from dmmp.security.association import LIFE, Association, is_forwarders, is_preferred
 from dmmp.security.host import Datagram, Host
 from dmmp.security.peer import Peer
 from dmmp.types import Endpoint, Instant
@@ -165,7 +165,7 @@ class Contacts:
         self._by_index.move_to_end(association.index)
         if not association.is_heard:
             self._on_first_heard(association, now)
-        if plaintext and association.owed_since is None:
+        if plaintext and not is_forwarders(plaintext) and association.owed_since is None:
             association.owed_since = now
             self._alarms.set(AssociationAlarm.SAY, now + SAY_AFTER, association.index)
 

@@ -21,12 +21,14 @@ from dmmp.messages import (
     decode,
     encode,
 )
-from dmmp.messages.header import HEADER_BYTES
-from dmmp.messages.options import TlvType
+from dmmp.messages.header import HEADER_BYTES, HOP_SEALED_FLAGS, OPTION_OFFSET
+from dmmp.messages.options import Option, TlvType
 from dmmp.messages.schema import Message, Tlv
+from dmmp.security.association import is_forwarders
 from dmmp.security.associations import Associations, Regard, Unknown
 from dmmp.security.budgets import Budgets
 from dmmp.security.data_keys import TAG_BYTES
+from dmmp.security.handshakes import PREFIX_BYTES, prefix
 from dmmp.security.host import Datagram
 from dmmp.security.introductions import (
     endpoints_in,
@@ -56,11 +58,29 @@ MOST_IDS = 3
 Else a single member could keep all those that are still to be given."""
 
 
+_HOP_SEALED = prefix(Option.HOP_SEALED)
+_FLAGS_OFFSET = 16
+_FLAGS = HOP_SEALED_FLAGS >> 24
+
+
+def goes_sealed(datagram: bytes | memoryview) -> bool:
+    """Tell whether a datagram of the forwarder goes through the gate: all but plain data does.
+
+    What is signed is worth a check of its signature only if it comes from whom it says (Decision
+    74), and requests are control messages.
+    """
+    return datagram[OPTION_OFFSET + 1] != 0 or datagram[_FLAGS_OFFSET] & _FLAGS != 0
+
+
 class Taken(NamedTuple):
-    """What came of a datagram: messages for the host (one or none), and what to send."""
+    """What came of a datagram: messages for the host (one or none), and what to send.
+
+    `frames` are datagrams for the forwarder, one or none.
+    """
 
     messages: list[Message]
     datagrams: list[Datagram]
+    frames: list[bytes]
 
 
 class Gate:
@@ -117,6 +137,10 @@ class Gate:
         """Take a datagram of anybody; never raises."""
         plaintexts, datagrams, peer = self.associations.receive(datagram, sender, now)
         messages: list[Message] = []
+        if datagram[:PREFIX_BYTES] == _HOP_SEALED:
+            frames = [plaintext for plaintext in plaintexts if is_forwarders(plaintext)]
+            self.counters["malformed"] += len(plaintexts) - len(frames)
+            return Taken(messages, datagrams, frames)
         for plaintext in plaintexts:
             assert peer is not None
             if not self._budgets.take(self._node(peer, sender), peer, plaintext, now):
@@ -130,7 +154,7 @@ class Gate:
             elif message is not None and not isinstance(message, IntroductionResponse):
                 self.counters["opened"] += 1
                 messages.append(message)
-        return Taken(messages, datagrams)
+        return Taken(messages, datagrams, [])
 
     def ask_renewal(
         self, certificate: bytes, authority: Endpoint, key: bytes, now: Instant

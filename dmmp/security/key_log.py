@@ -20,6 +20,7 @@ from dmmp.messages.header import (
     read_header,
 )
 from dmmp.messages.options import Option
+from dmmp.security.association import is_forwarders
 from dmmp.security.data_keys import DataKeys, opened
 from dmmp.security.introductions import split_introductions
 from dmmp.security.signing import SIGNATURE_BYTES
@@ -69,8 +70,11 @@ class KeyLog:
             header = read_header(datagram)
         except DecodeError:
             return None
-        if header.option == Option.SEALED:
-            return self._control(datagram, header.source, header.sequence, header.reserved)
+        if header.option in (Option.SEALED, Option.HOP_SEALED):
+            found = self._control(datagram, header.source, header.sequence, header.reserved)
+            if found is not None and is_forwarders(found):
+                return self.opened(found) or found
+            return found
         sealed = header.option == Option.DATA and header.reserved & FLAG_SEALED
         if not sealed or header.reserved & (FLAG_MANIFEST | FLAG_HEARTBEAT):
             return None
@@ -91,7 +95,7 @@ class KeyLog:
         nonce = bytes(4) + (high << 32 | low).to_bytes(8)
         try:
             plain = cipher.decrypt(nonce, datagram[HEADER_BYTES:], datagram[:HEADER_BYTES])
-            return split_introductions(plain)[0]
+            return plain if is_forwarders(plain) else split_introductions(plain)[0]
         except (InvalidTag, DecodeError):
             return None
 

@@ -21,9 +21,9 @@ DIGEST_BYTES = 16
 """Bytes kept of each SHA-256: nobody but the origin chooses what is hashed, so a second packet
 with the same hash costs 2^128 tries."""
 
-MOST_LISTED = 82
-"""Digests in one manifest: so many fit a datagram of 1,452 bytes, which every usual path carries
-whole. A batch is no more than 64, as many packets as one send carries."""
+MOST_LISTED = 76
+"""Digests in one manifest: with a second signature, sealed for its way, it is no longer than the
+longest packet under the usual MTU. A batch is no more than 64, as many as one send carries."""
 
 NOT_LISTED = bytes(DIGEST_BYTES)
 """Stands in a list for the manifest itself; nothing has this digest."""

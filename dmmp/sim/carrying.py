@@ -22,13 +22,14 @@ from dmmp.actions import (
 )
 from dmmp.errors import UsageError
 from dmmp.events import Admitted, ChildAdded, Event, Left, PeerViolation
-from dmmp.forwarding.burst import Outcome, Transmit
+from dmmp.forwarding.burst import Outcome, Transmit, split
 from dmmp.messages import Message, encode
 from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
 from dmmp.messages.local import Unreachable
 from dmmp.parameters import Parameters
 from dmmp.policies.path_mtu import overhead_bytes
 from dmmp.roles.role import Input
+from dmmp.security.gate import goes_sealed
 from dmmp.sim.addresses import Addresses
 from dmmp.sim.checks import Bounds, Checks, Failure
 from dmmp.sim.network import PERFECT, Conditions, Network
@@ -192,6 +193,15 @@ class Carrying:
         self.network.counts.sent_bytes += len(data)
         self._transmit(node, to, data, len(data) + overhead_bytes(to) if whole else 0)
 
+    def _transmit_sealed(self, node: Node, to: Endpoint, data: bytes, is_data: bool) -> None:
+        """Send what the forwarder wants sent sealed; what was waiting is counted with it."""
+        if not is_data:
+            self._transmit_control(node, to, data)
+            return
+        node.sent_data_bytes += len(data)
+        self.network.counts.sent_bytes += len(data)
+        self._transmit(node, to, data)
+
     def _transmit(self, node: Node, to: Endpoint, payload: Payload, whole_bytes: int = 0) -> None:
         route = node.routes.get(id(to)) or self._addresses.find_route(node, to)
         _, receiver, delay_us = route
@@ -246,9 +256,11 @@ class Carrying:
     def _transmit_burst(self, node: Node, transmit: Transmit) -> None:
         data, stride, to = transmit
         size = len(data)
-        if node.gate is not None and data[OPTION] not in DATA_PLANE:
-            for sealed, receiver in node.gate.send_datagram(bytes(data), to, self._now_at(node)):
-                self._transmit_control(node, receiver, sealed)
+        if node.gate is not None and goes_sealed(data):
+            now = self._now_at(node)
+            for segment in split(data, stride):
+                for sealed, receiver in node.gate.send_datagram(bytes(segment), to, now):
+                    self._transmit_sealed(node, receiver, sealed, data[OPTION] == _DATA)
             return
         self.network.counts.sent_bytes += size
         if data[OPTION] == _DATA:

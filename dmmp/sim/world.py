@@ -248,11 +248,7 @@ class World(Carrying):
         now = (self.now_us + node.ahead_us) / MICROSECONDS
         if not isinstance(payload, Message):
             if len(payload) >= HEADER_BYTES and payload[OPTION] in DATA_PLANE:
-                forwarder = node.forwarder
-                if forwarder is not None:
-                    burst = Burst(payload, len(payload), origin)
-                    self._carry_out(node, forwarder.forward(burst, now))
-                    self._arm_forwarder(node, forwarder)
+                self._forward(node, Burst(payload, len(payload), origin), now)
                 return
             messages = self._read(node, bytes(payload), origin, now)
         else:
@@ -263,6 +259,12 @@ class World(Carrying):
             self._perform(node, node.host.receive(message, origin, now))
         self._arm(node)
 
+    def _forward(self, node: Node, burst: Burst, now: Instant) -> None:
+        forwarder = node.forwarder
+        if forwarder is not None:
+            self._carry_out(node, forwarder.forward(burst, now))
+            self._arm_forwarder(node, forwarder)
+
     def _read(
         self, node: Node, datagram: bytes, sender: Endpoint, now: Instant
     ) -> Sequence[Message]:
@@ -271,6 +273,8 @@ class World(Carrying):
             taken = node.gate.receive(datagram, sender, now)
             for data, to in taken.datagrams:
                 self._transmit_control(node, to, data)
+            for frame in taken.frames:
+                self._forward(node, Burst(frame, len(frame), sender, sealed=True), now)
             return taken.messages
         try:
             return [decode(datagram)]

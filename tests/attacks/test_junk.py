@@ -2,8 +2,8 @@
 
 At every role: no answer, no memory, and the stream goes on. In process, at the driver; the same on
 the wire is in `test_wire`. Memory is what the system has given the process, after a flood that
-fills what is to be filled. An allocator may ask for pages at any time; what leaks, grows in every
-part of the flood.
+fills what is to be filled. An allocator may ask for pages at any time; a leak grows in every part
+of the flood.
 """
 
 from __future__ import annotations
@@ -86,7 +86,10 @@ async def drained(driver: Driver) -> None:
 
 
 async def besiege(running: Session, role: str, kind: str, count: int) -> None:
-    """Flood a role while a stream runs, and see that nothing comes of it."""
+    """Flood a role, the second half of it while a stream runs; see that nothing comes of it.
+
+    Memory is looked at in the first half: a stream is held for some seconds by all who pass it on.
+    """
     driver = running.drivers[role]
     assert driver.gate is not None
     datagrams = attack(kind, running, role)
@@ -94,16 +97,18 @@ async def besiege(running: Session, role: str, kind: str, count: int) -> None:
     if count >= LONG:
         await drained(driver)
     answers, sizes = Answers(driver), driver.gate.associations.sizes()
-    begun, growths = running.sent, []
+    growths = []
     for _ in range(PARTS):
         before = resident()
-        for _ in range(count // PARTS // 1000):
-            running.send()
-            await flood(driver, islice(datagrams, 1000))
-            running.collect()
+        await flood(driver, islice(datagrams, count // 2 // PARTS))
         if count >= LONG:
             await drained(driver)
         growths.append(resident() - before)
+    begun = running.sent
+    for _ in range(count // 2000):
+        running.send()
+        await flood(driver, islice(datagrams, 1000))
+        running.collect()
     for _ in range(200):
         await asyncio.sleep(0.01)
         running.collect()

@@ -6,18 +6,22 @@ All of it follows from fixed bytes, so two processes need not talk to agree.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
 from dmmp.actions import InstallKey
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.parameters import Parameters
+from dmmp.security.association import Association
 from dmmp.security.authority import Authority, Request
 from dmmp.security.data_guard import DataGuard
+from dmmp.security.gate import Gate
 from dmmp.security.identity import CertifiedParty, SharedSecretParty, Trust
-from dmmp.security.peer import EVERY_CAPABILITY
+from dmmp.security.noise import Keys
+from dmmp.security.peer import EVERY_CAPABILITY, Peer
 from dmmp.security.setup import Security
-from dmmp.types import Instant
+from dmmp.types import Endpoint, Instant
 from tests.bench.relay_node import ORIGIN, SESSION
 
 NONE: Final = "no security"
@@ -31,6 +35,9 @@ and as a member, which opens what it passes on."""
 NAME: Final = "bench"
 SECRET: Final = b"k" * 32
 EPOCH: Final = 1
+
+
+_SOMEBODY = Peer(bytes(16), "", EVERY_CAPABILITY, 0, 0, (), bytes(32), bytes(32), 0, 0.0)
 
 
 class _Drawn:
@@ -58,6 +65,26 @@ def guard(way: str) -> DataGuard | None:
         party = CertifiedParty(held, Trust((authority.public,), NAME))
     wall = time.time() - time.monotonic()
     return Security(party, _Drawn(), wall).guard(delivers=way in (TAGS, MEMBER))
+
+
+def gate(way: str, parent: Endpoint, children: Sequence[Endpoint], now: Instant) -> Gate | None:
+    """Make a relay's gate, with associations that stand already; none without security."""
+    if way == NONE:
+        return None
+    party = SharedSecretParty(b"a secret for benches only", NAME)
+    made = Security(party, _Drawn(), time.time() - time.monotonic()).gate(now, Parameters())
+    for number, endpoint in enumerate((parent, *children)):
+        made.associations._adopt(association(number, endpoint, now, near=number > 0), now)
+    return made
+
+
+def association(number: int, other: Endpoint, now: Instant, near: bool) -> Association:
+    """Make one end of the association with this number; `near` is the end that called."""
+    keys = [sha256(b"bench %d %d" % (number, end)).digest() for end in (near, not near)]
+    indexes = (2 * number + 1 + near, 2 * number + 2 - near)
+    return Association(
+        indexes, Keys(keys[0], keys[1], bytes(32)), other, _SOMEBODY, now, 1, initiated=near
+    )
 
 
 def forwarder(way: str, now: Instant, seals: bool) -> Forwarder:

@@ -23,7 +23,7 @@ from dmmp.runtime.node import run
 from dmmp.runtime.sockets import open_socket
 from dmmp.types import HostId, Instant, SessionId
 from tests.bench.relay_node import GROUP, SESSION, TREE, Mute
-from tests.bench.secured_parts import MEMBER, forwarder
+from tests.bench.secured_parts import MEMBER, forwarder, gate
 
 
 class Sink:
@@ -69,7 +69,8 @@ async def relay(way: str, words: Sequence[str]) -> int:
     )
     made.apply(Install(entry), time.monotonic())
     sink = Sink()
-    driver = Driver(Mute(), opened, made, sink)
+    gates = gate(way, parent, children, time.monotonic())
+    driver = Driver(Mute(), opened, made, sink, gate=gates)
 
     def end() -> None:
         driver.stop()

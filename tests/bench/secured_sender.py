@@ -13,12 +13,13 @@ import time
 from ipaddress import ip_address
 
 from dmmp.actions import Branch, ForwardingEntry, Install
-from dmmp.forwarding.burst import Outcome, Transmit
+from dmmp.forwarding.burst import Outcome, Transmit, split
 from dmmp.interest import interest
 from dmmp.runtime.locate import parse_endpoint
+from dmmp.security.gate import goes_sealed
 from dmmp.types import Endpoint
 from tests.bench.relay_node import GROUP, ORIGIN, PROGRAM, SESSION, TREE
-from tests.bench.secured_parts import forwarder
+from tests.bench.secured_parts import NONE, association, forwarder
 
 BATCH = 48
 UDP_SEGMENT = 103
@@ -63,9 +64,22 @@ def prepared(way: str, to: Endpoint, size: int, packets: int) -> list[list[Trans
         payload = bytes(size)
         return source.originate(SESSION, ORIGIN, TREE, GROUP, PROGRAM, [payload] * count, now)
 
-    rounds = [originate(1).transmits]
+    link = association(0, to, now, near=True)
+
+    def sealed(transmits: list[Transmit]) -> list[Transmit]:
+        found: list[Transmit] = []
+        for each in transmits:
+            if way == NONE or not goes_sealed(each.data):
+                found.append(each)
+                continue
+            for segment in split(each.data, each.stride):
+                data = link.seal(bytes(segment), now)
+                found.append(Transmit(data, len(data), each.to))
+        return found
+
+    rounds = [sealed(originate(1).transmits)]
     for _ in range(packets // BATCH):
-        rounds.append(originate(BATCH).transmits)
+        rounds.append(sealed(originate(BATCH).transmits))
     return rounds
 
 

@@ -19,6 +19,7 @@ from dmmp.messages.header import HEADER_BYTES, OPTION_OFFSET
 from dmmp.messages.local import LocalMessage
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
+from dmmp.security.gate import goes_sealed
 from dmmp.types import NO_HOST, Endpoint, HostId
 from tests.forwarding.build import GROUP, ORIGIN, SESSION, SOURCE, TREE, WANT, endpoint
 
@@ -45,6 +46,12 @@ class Host:
     got: list[int] = field(default_factory=list)
     alive: bool = True
     silences: list[tuple[float, Silent]] = field(default_factory=list)
+
+
+def through_gates(datagram: bytes, sender: Endpoint) -> Burst:
+    """Make what a forwarder gets of a datagram that two gates handled."""
+    sealed = len(datagram) >= HEADER_BYTES and goes_sealed(datagram)
+    return Burst(datagram, max(1, len(datagram)), sender, sealed)
 
 
 class Overlay:
@@ -207,7 +214,7 @@ class Overlay:
         if not host.alive:
             return
         if data[OPTION_OFFSET : OPTION_OFFSET + 2] <= b"\0\2":
-            self.carry_out(host, host.forwarder.forward(Burst(data, len(data), sender), self.now))
+            self.carry_out(host, host.forwarder.forward(through_gates(data, sender), self.now))
             return
         asked = decode(data)
         assert isinstance(asked, DataRequest) and (asked.source != NO_HOST)

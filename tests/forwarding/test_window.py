@@ -251,3 +251,15 @@ def test_missing_ones_are_read_as_bits() -> None:
         True,
         False,
     ]
+
+
+def test_a_late_beginning_goes_not_behind_what_is_known_to_have_been_sent() -> None:
+    window = Window()
+    window.begin_after(100)
+    window.expect(130)
+    assert window.begin_late(100, 120)
+    assert (window.highest, window.passed) == (130, [(101, 30)])
+    assert window.begin_late(130, 150)
+    assert (window.highest, window.missing) == (130, (1 << 30) - 1)
+    assert window.begin_late(140, 150)
+    assert window.highest == 140

@@ -158,7 +158,7 @@ def test_every_message_is_heard_by_some_role() -> None:
     # `KeyedHost` what is about keys, the authority renewals; errors are ignored by all.
     not_heard = {cls.__name__ for cls in REGISTRY.values()} - {kind.__name__ for kind in heard}
     data_plane = {"Data", "Heartbeat", "Credential"}
-    gate = {"HandshakeInitiation", "HandshakeResponse", "CookieReply", "Sealed"}
+    gate = {"HandshakeInitiation", "HandshakeResponse", "CookieReply", "Sealed", "HopSealed"}
     gate |= {"IntroductionRequest", "IntroductionResponse"}
     keys = {"RenewalRequest", "RenewalResponse", "KeyRequest", "KeyResponse", "KeyLeave", "Rekey"}
     assert not_heard == data_plane | gate | keys | {"Error"}

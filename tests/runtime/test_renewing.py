@@ -114,7 +114,7 @@ def carry(first: Gate, second: Gate, sent: list[Datagram]) -> list[object]:
     while sent:
         data, to = sent.pop(0)
         receiver, sender = (second, HOST) if to == DESK else (first, DESK)
-        messages, more = receiver.receive(data, sender, 0.0)
+        messages, more, _ = receiver.receive(data, sender, 0.0)
         heard += messages
         sent += more
     return heard

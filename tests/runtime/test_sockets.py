@@ -45,7 +45,7 @@ DATAPATHS = pytest.mark.parametrize("datapath", ["portable", "batched"])
 def segments(bursts: list[Burst]) -> list[tuple[bytes, Endpoint]]:
     """Take bursts apart into datagrams."""
     found = []
-    for data, stride, sender in bursts:
+    for data, stride, sender, _ in bursts:
         assert len(data) <= max(MAXIMUM_BURST_BYTES, stride)
         if len(data) <= stride:
             found.append((bytes(data), sender))

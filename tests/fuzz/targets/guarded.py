@@ -104,7 +104,8 @@ class Story:
         parent = host.parent
         assert parent is not None
         sender: Endpoint = STRANGER if choice & 6 == 6 else parent
-        outcome = host.forwarder.forward(Burst(data, len(data), sender), self.overlay.now)
+        burst = Burst(data, len(data), sender, sealed=choice & 8 != 0)
+        outcome = host.forwarder.forward(burst, self.overlay.now)
         self.overlay.carry_out(host, outcome)
 
 
