@@ -36,7 +36,7 @@ from dmmp.security.waiting import Waiting
 from dmmp.types import Endpoint, Instant
 
 KEY_WAIT = 8.0
-"""A static key is waited for as long as a call lasts (Decision 9: 7.75 s)."""
+"""A static key is waited for as long as a call lasts, which is 7.25 s."""
 
 
 _INITIATION = prefix(Option.HANDSHAKE_INITIATION)
@@ -74,10 +74,10 @@ class Associations:
 
     *First contact.* `send` seals if there is an association. If not, it queues and calls,
     provided that the other's static key is known; else it says `Unknown`, and `introduce`
-    brings the key later. An initiation is sent again after 0.25 s, doubling, five tries in all
-    (Decision 9), each time a new one, and a response to any of them counts. The responder keeps
-    a half-open entry and sends nothing but the response until the first datagram that opens
-    shows that its call was no replay.
+    brings the key later. An initiation is sent again every 0.25 s, from the eighth on doubling,
+    eleven tries in all, each time a new one, and a response to any of them counts. The responder
+    keeps a half-open entry and sends nothing but the response until the first datagram that
+    opens shows that its call was no replay.
 
     *Doubts, cheapest first.* Length and the first 8 bytes; mac1; then, under load or from an
     address that calls too often, mac2, without which there is but a cookie reply, shorter than

@@ -26,6 +26,15 @@ from dmmp.security.host import Host
 from dmmp.security.noise import Initiator
 from dmmp.types import Endpoint, Instant
 
+STEADY_TRIES = 8
+"""So many tries follow one another after `retry_first`, the rest after twice as long each: among a
+flood of false initiations each has the same small chance, and a host is to get in within 2 s."""
+
+TRIES = 11
+"""Tries of a call, the last at 5.25 s."""
+
+LONGEST_WAIT = 2.0
+
 
 class Try(NamedTuple):
     """One initiation that was sent: to whom, with which key, when, and what may answer it."""
@@ -50,7 +59,7 @@ class Call:
 
 
 class Calls:
-    """Open calls by endpoint, and their tries by index: `retry_tries` a call, and one for a cookie.
+    """Open calls by endpoint, and their tries by index: `TRIES` a call, and one for a cookie.
 
     How many calls there are is bounded by what waits for them and by the associations they renew.
     """
@@ -89,8 +98,8 @@ class Calls:
 
         None, and the call is closed, if the tries are used up or the key is none.
         """
-        first, tries = self._parameters.retry_first, self._parameters.retry_tries
-        call = self._calls.setdefault(endpoint, Call(tries, first, now))
+        first = self._parameters.retry_first
+        call = self._calls.setdefault(endpoint, Call(TRIES, first, now))
         if call.tries_left == 0:
             self.close(endpoint)
             return None
@@ -110,7 +119,8 @@ class Calls:
         call.tries.append(index)
         call.tries_left -= 1
         call.next_at = now + call.wait
-        call.wait *= 2
+        if len(call.tries) >= STEADY_TRIES - 1:
+            call.wait = min(2 * call.wait, LONGEST_WAIT)
         host.count("initiations_sent")
         return datagram, call.next_at
 

@@ -12,7 +12,7 @@ from dmmp.security.association import Association
 from dmmp.types import Endpoint, Instant
 
 HALF_OPEN_SECONDS = 10.0
-"""An initiator gives up after 7.75 s (Decision 9); what comes later than this comes from nobody."""
+"""An initiator gives up after 7.25 s; what comes later than this comes from nobody."""
 
 _Origin = tuple[Endpoint, bytes, int]
 

@@ -91,7 +91,7 @@ class Heard:
         return (number for number, mark in enumerate(self._marks) if mark)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Node:
     """A machine of the simulation; instants ending in `_us` are the simulator's microseconds."""
 
@@ -166,6 +166,10 @@ class Node:
     received: int = 0
     violations: int = 0
     """How many of its inputs it reported as violations."""
+
+    def __repr__(self) -> str:
+        # Nodes know one another: the repr of all that one holds would have no end.
+        return f"<{self.kind} {self.name}>"
 
     def view(self, now: Instant) -> View:
         """Return what it shows of its only, or first, session at this time of the world."""
