@@ -37,10 +37,7 @@ MOST_LAID_ASIDE = 64
 BELIEVE_AFTER = 2
 """Heartbeat periods without a heartbeat until one that is not newer is believed again."""
 
-_OPTIONS = (
-    (Option.DATA, Option.HEARTBEAT),
-    (Option.DATA, Option.HEARTBEAT, Option.CREDENTIAL),
-)
+_OPTIONS = ((Option.DATA, Option.HEARTBEAT), (Option.DATA, Option.HEARTBEAT, Option.CREDENTIAL))
 """What the data plane carries, without a guard and with one."""
 
 
@@ -60,6 +57,7 @@ class Relay(Proving):
         self._origins: dict[int, Origin] = {}
         self._early: dict[Key, tuple[bytes, Run, Endpoint]] = {}
         self._quiet = BELIEVE_AFTER * parameters.heartbeat
+        self._looks_again = False
 
     def forward(self, burst: Burst, now: Instant) -> Outcome:
         """Take a burst of data or heartbeats from the network; whatever it is, raise nothing.
@@ -132,8 +130,10 @@ class Relay(Proving):
 
     def _look_again(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
         """Look once more at what waited for a proof, or for a key."""
+        self._looks_again = True
         for held, sender in self._released(channel, now):
             self._run(outcome, held, sender, now)
+        self._looks_again = False
 
     def _accept(
         self, outcome: Outcome, channel: Announced, plan: Plan, run: Run, now: Instant
@@ -194,7 +194,9 @@ class Relay(Proving):
         asked, round_trip = channel.gaps.fill(first, count, sender, now)
         if asked:
             self.counters.repaired += asked
-            self._note_owed(outcome, channel, sender, asked, now)
+            # What waited here is no answer of upstream's.
+            if not self._looks_again:
+                self._note_owed(outcome, channel, sender, asked, now)
         if round_trip:
             self._round_trips.measure(sender, round_trip)
 
