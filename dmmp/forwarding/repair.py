@@ -312,7 +312,8 @@ def target_of(
     others = tuple(one for one in repairers if one not in upstream[:1])
     if upstream and (not others or not is_old or tries % 2):
         return upstream[0]
-    turn = tries // 2 if upstream else tries
+    # The first try is upstream's, as a rule; the best of the others is not to be passed over.
+    turn = max(tries - 1, 0) // 2 if upstream else tries
     return others[turn % len(others)] if others else None
 
 

@@ -94,6 +94,8 @@ class KeyedHost:
         self._sequence = 0
         self._find_wait = FIND_FIRST
         self._found_at: Instant | None = None
+        # An RP that named the wrong one is not to be asked again first.
+        self._turn = 0
         self._told = False
 
     def receive(self, message: Input, sender: Endpoint, now: Instant) -> list[Action]:
@@ -210,7 +212,7 @@ class KeyedHost:
     def _find(self, now: Instant) -> list[Action]:
         """Ask the RP who the source is."""
         points = self.host.standing.points.answering()
-        to = points[0].endpoint if points else self._point
+        to = points[self._turn % len(points)].endpoint if points else self._point
         if to is None or self.member is None:
             return []
         self._sequence = self._rng.getrandbits(32)
@@ -229,6 +231,7 @@ class KeyedHost:
             return []
         if self._found_at is not None and now - self._found_at < FIND_MOST:
             return []
+        self._turn += 1
         return self._find(now)
 
     def _on_source(self, message: SourceResponse, now: Instant) -> list[Action]:
@@ -274,6 +277,7 @@ class KeyedHost:
                 self._found_at is not None and now - self._found_at < FIND_AGAIN
             ):
                 return []
+            self._turn += self._found_at is not None
             return self._find(now)
         if message.failed:
             member.unreadable(message.epoch, now)
