@@ -77,6 +77,13 @@ class Parameters:
     promotion_hold: float = 5.0  # -03 §6.8: the lock of one promotion, at each that takes part
     promotion_calm: float = 30.0  # -03 §6.8: who took part takes part in none for so long
 
+    # Coming nearer to the source.
+    nearing_look: float = 5.0  # Decision 75: how often a member looks at other places; 0: never
+    nearing_look_most: float = 60.0  # Decision 75: and, doubling while it finds nothing, at most
+    nearing_width: int = 12  # Decision 75: hosts it looks at each time
+    nearing_ratio: float = 0.03  # Decision 75: by so much of it a way must be shorter
+    nearing_least: float = 0.002  # Decision 75: and by so many seconds at least
+
     # The mesh.
     super_node_ratio: float = 0.1  # slide 9: share of hosts chosen as super nodes
     super_nodes_most: int = 100  # slide 15: no more than one hundred

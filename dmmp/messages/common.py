@@ -46,7 +46,8 @@ class HostFlag(IntEnum):
     """Bits that say what a host is and offers (slides 9 and 16); unknown ones mean nothing.
 
     FED: it is in the flow of data already and asks itself for what it lacks (slide 17). ORDINARY:
-    no authority lets it be a super node (slide 23).
+    no authority lets it be a super node (slide 23). EXCHANGES: an applicant that gains so much that
+    a child may make room and go below it; its `delay_us` is what it would have (Decision 75).
     """
 
     NONE = 0
@@ -56,6 +57,7 @@ class HostFlag(IntEnum):
     OFFERS = 8
     FED = 16
     ORDINARY = 32
+    EXCHANGES = 64
 
 
 class Status(IntEnum):

@@ -56,8 +56,8 @@ from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS, choose_backups
 from dmmp.policies.parents import SUPER_NODE_RANKINGS, Candidate
 from dmmp.roles.handover import Claim, Handover, for_states, ignored
-from dmmp.roles.improving import ImprovingRole
 from dmmp.roles.leaving import LEAVING
+from dmmp.roles.nearing import NearingRole
 from dmmp.roles.role import Actions
 from dmmp.roles.seeking import MAXIMUM_ASKED
 from dmmp.roles.standing import Alarm, Standing
@@ -78,7 +78,7 @@ from dmmp.roles.view import View
 from dmmp.types import Endpoint, HostId, Instant
 
 
-class ClusterMember(ImprovingRole):
+class ClusterMember(NearingRole):
     """See the module's docstring."""
 
     NAME = "member"
@@ -363,76 +363,78 @@ class ClusterMember(ImprovingRole):
         )
 
     GIVE_UP: ClassVar[Mapping[type[Message], Callable[..., Actions]]] = {
-        SubscriptionRequest: ImprovingRole.on_rp_silent,
-        PingRpRequest: ImprovingRole.on_rp_silent,
-        JoinRequest: ImprovingRole.on_join_unanswered,
-        ClusterRequest: ImprovingRole.on_join_unanswered,
-        RefreshRequest: ImprovingRole.on_refresh_unanswered,
-        ProbeRequest: ImprovingRole.on_probe_unanswered,
+        SubscriptionRequest: NearingRole.on_rp_silent,
+        PingRpRequest: NearingRole.on_rp_silent,
+        JoinRequest: NearingRole.on_join_unanswered,
+        ClusterRequest: NearingRole.on_join_unanswered,
+        RefreshRequest: NearingRole.on_refresh_unanswered,
+        ProbeRequest: NearingRole.on_probe_unanswered,
     }
 
     ALARMS: ClassVar[Mapping[Enum, Callable[..., Actions]]] = {
-        Alarm.RETRY: ImprovingRole.on_retry,
-        Alarm.LOCATE: ImprovingRole.on_locate_alarm,
-        Alarm.REGISTER: ImprovingRole.on_register_alarm,
-        Alarm.SWEEP: ImprovingRole.on_sweep,
+        Alarm.RETRY: NearingRole.on_retry,
+        Alarm.LOCATE: NearingRole.on_locate_alarm,
+        Alarm.REGISTER: NearingRole.on_register_alarm,
+        Alarm.SWEEP: NearingRole.on_sweep,
         Alarm.PROBES: on_probes_alarm,
         Alarm.PROBES_DONE: on_probes_done,
-        Alarm.OFFERS_DONE: ImprovingRole.on_offers_done,
+        Alarm.OFFERS_DONE: NearingRole.on_offers_done,
         Alarm.JOIN_AGAIN: on_join_again,
         Alarm.REFRESH: on_refresh_alarm,
         Alarm.CLAIM: on_claim,
-        Alarm.ROOM: ImprovingRole.on_room_alarm,
-        Alarm.RETIRE: ImprovingRole.on_retire,
-        Alarm.IMPROVE: ImprovingRole.on_improve_alarm,
-        Alarm.PROMOTION: ImprovingRole.on_promotion_alarm,
-        Alarm.LEAVE: ImprovingRole.on_leave_alarm,
+        Alarm.ROOM: NearingRole.on_room_alarm,
+        Alarm.RETIRE: NearingRole.on_retire,
+        Alarm.IMPROVE: NearingRole.on_improve_alarm,
+        Alarm.NEARER: NearingRole.on_nearer_alarm,
+        Alarm.LOOKED: NearingRole.on_looked_alarm,
+        Alarm.PROMOTION: NearingRole.on_promotion_alarm,
+        Alarm.LEAVE: NearingRole.on_leave_alarm,
     }
 
     _WITH_ID = (Registering, Probing, Asking, Confirming, Joined, Waiting)
     _ALIVE = (Idle, Locating, *_WITH_ID)
 
     TABLE: ClassVar[Mapping[tuple[type, type], Callable[..., Actions]]] = {
-        (Idle, Start): ImprovingRole.on_start,
-        (Locating, SubscriptionResponse): ImprovingRole.on_subscription,
+        (Idle, Start): NearingRole.on_start,
+        (Locating, SubscriptionResponse): NearingRole.on_subscription,
         (Probing, ProbeResponse): on_probed,
-        (Asking, JoinResponse): ImprovingRole.on_offer,
-        (Asking, ClusterResponse): ImprovingRole.on_offer,
-        (Joined, PromotionAck): ImprovingRole.on_promotion_ack,
-        (Joined, BreakResponse): ImprovingRole.on_break_response,
-        (Joined, JoinResponse): ImprovingRole.on_place_answer,
-        (Joined, JoinNotification): ImprovingRole.on_join_notification,
+        (Asking, JoinResponse): NearingRole.on_offer,
+        (Asking, ClusterResponse): NearingRole.on_offer,
+        (Joined, PromotionAck): NearingRole.on_promotion_ack,
+        (Joined, BreakResponse): NearingRole.on_break_response,
+        (Joined, JoinResponse): NearingRole.on_place_answer,
+        (Joined, JoinNotification): NearingRole.on_join_notification,
         **for_states(
             (Probing, Asking, Confirming, Joined, Waiting),
             {
-                RefreshResponse: ImprovingRole.on_refresh_answered,
-                Silence: ImprovingRole.on_silence,
+                RefreshResponse: NearingRole.on_refresh_answered,
+                Silence: NearingRole.on_silence,
             },
         ),
-        **for_states(_ALIVE, {Stop: ImprovingRole.on_stop, Subscribe: ImprovingRole.on_subscribe}),
+        **for_states(_ALIVE, {Stop: NearingRole.on_stop, Subscribe: NearingRole.on_subscribe}),
         **for_states(
             (Asking, Confirming, Joined, Waiting),
-            {ProbeResponse: ImprovingRole.on_probe_response},
+            {ProbeResponse: NearingRole.on_probe_response},
         ),
         **for_states(
             _WITH_ID,
             {
-                SubscriptionResponse: ImprovingRole.on_subscription,
+                SubscriptionResponse: NearingRole.on_subscription,
                 PingRpResponse: on_ping_rp,
                 SourceResponse: on_source_response,
-                ProbeRequest: ImprovingRole.on_probe,
-                StatusReport: ImprovingRole.on_status_report,
-                JoinRequest: ImprovingRole.on_join_request,
-                RefreshRequest: ImprovingRole.on_refresh,
-                LeaveReport: ImprovingRole.on_leave_report,
-                LeaveResponse: ImprovingRole.on_leave_response,
-                DataRequest: ImprovingRole.on_data_request,
+                ProbeRequest: NearingRole.on_probe,
+                StatusReport: NearingRole.on_status_report,
+                JoinRequest: NearingRole.on_join_request,
+                RefreshRequest: NearingRole.on_refresh,
+                LeaveReport: NearingRole.on_leave_report,
+                LeaveResponse: NearingRole.on_leave_response,
+                DataRequest: NearingRole.on_data_request,
                 SetupRequest: on_setup,
-                PromotionRequest: ImprovingRole.on_climb_request,
-                PromotionConfirm: ImprovingRole.on_promotion_confirm,
-                BreakRequest: ImprovingRole.on_exchange_request,
-                BreakConfirm: ImprovingRole.on_break_confirm,
-                Unreachable: ImprovingRole.on_unreachable,
+                PromotionRequest: NearingRole.on_climb_request,
+                PromotionConfirm: NearingRole.on_promotion_confirm,
+                BreakRequest: NearingRole.on_exchange_request,
+                BreakConfirm: NearingRole.on_break_confirm,
+                Unreachable: NearingRole.on_unreachable,
             },
         ),
         **LEAVING,

@@ -26,7 +26,7 @@ from dmmp.messages.common import HostFlag, Status
 from dmmp.roles.leaving import LeavingRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.states import Exchanging, Joined, Part
+from dmmp.roles.states import Exchanging, Following, Joined, Part
 from dmmp.types import Endpoint, Instant
 
 CORE = HostFlag.SOURCE | HostFlag.SUPER_NODE
@@ -40,8 +40,8 @@ class ExchangingRole(LeavingRole):
         super().__init__(standing)
         self.part: Part | None = None
         # A host that changes its role is in no promotion any more.
-        self.alarms.stop(Alarm.PROMOTION)
-        self.alarms.stop(Alarm.IMPROVE)
+        for alarm in (Alarm.PROMOTION, Alarm.IMPROVE, Alarm.NEARER, Alarm.LOOKED):
+            self.alarms.stop(alarm)
 
     # The lock.
 
@@ -59,7 +59,11 @@ class ExchangingRole(LeavingRole):
         part, self.part = self.part, None
         self.alarms.stop(Alarm.PROMOTION)
         if part is not None and part.agreed:
-            self.standing.calm_until = now + jittered(self.rng, self.parameters.promotion_calm)
+            rest = self.parameters.promotion_calm
+            if isinstance(part, Following) and self.parameters.nearing_look:
+                # It made room, and may find a better place than the one it was sent to.
+                rest = min(rest, self.parameters.nearing_look)
+            self.standing.calm_until = now + jittered(self.rng, rest)
 
     def on_promotion_alarm(self, key: Hashable, now: Instant) -> Actions:
         """It took too long: what was not done is not done any more (-03 §6.8)."""

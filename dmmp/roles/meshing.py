@@ -35,7 +35,7 @@ from dmmp.messages.common import (
 from dmmp.policies.backups import BACKUPS
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
-from dmmp.roles.exchanging import ExchangingRole
+from dmmp.roles.displacing import DisplacingRole
 from dmmp.roles.handover import Demotion
 from dmmp.roles.mesh import Mesh, Peer
 from dmmp.roles.requests import Request
@@ -55,7 +55,7 @@ def is_source(peer: Peer) -> bool:
     return bool(peer.record.flags & HostFlag.SOURCE)
 
 
-class MeshingRole(ExchangingRole):
+class MeshingRole(DisplacingRole):
     """A role that takes part in the mesh; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:
@@ -115,6 +115,11 @@ class MeshingRole(ExchangingRole):
         )
         self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         yield from ()
+
+    def parent_trip(self, parent: Parent) -> float | None:
+        """Return the round trip to the mesh parent, as the mesh measures it."""
+        peer = self.mesh.peers.get(parent.record.host)
+        return None if peer is None else peer.round_trip
 
     def link_state(self) -> tuple[LinkRecord, ...]:
         """Return the announced links with their delays."""

@@ -204,7 +204,11 @@ class OverlayRole(Role, ABC):
         """Describe this host to others, as it is now."""
         depth = self.depth()
         free = 0 if depth is None else self.free_below(now)
-        return self.standing.record(now, self.flags(), depth, free)
+        return self.standing.record(now, self.flags(), depth, free, self.path_delay())
+
+    def path_delay(self) -> int:
+        """Return how long data takes from the source to here, µs; 0 if that is not known."""
+        return 0
 
     def free_below(self, now: Instant) -> int:
         """Count free places of this host and its whole cluster below it (Decision 14)."""

@@ -54,6 +54,8 @@ class Alarm(Enum):
     MESH = "When to send link state to the mesh (Decision 10)."
     REBUILD = "When to compute the core tree: link state has settled (Decision 15)."
     IMPROVE = "When to compare oneself with the parent (-03 §6.8)."
+    NEARER = "When to look at other places (Decision 75)."
+    LOOKED = "When to compare the places that were looked at (Decision 75)."
     PROMOTION = "When to give up a promotion that is under way (-03 §6.8)."
     LEAVE = "When to go on with leaving, answered or not (slide 20)."
     CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
@@ -149,7 +151,12 @@ class Standing:
         return send
 
     def record(
-        self, now: Instant, flags: int = 0, depth: int | None = None, free: int = 0
+        self,
+        now: Instant,
+        flags: int = 0,
+        depth: int | None = None,
+        free: int = 0,
+        delay_us: int = 0,
     ) -> HostRecord:
         """Describe this host to others."""
         if self.setup.relay_only:
@@ -164,6 +171,7 @@ class Standing:
             out_degree=min(self.setup.out_degree, 0xFFFF),
             free_slots=min(free, 0xFFFF),
             uptime=max(0, int(now - self.started)),
+            delay_us=delay_us,
         )
 
     def distrust(self, host: HostId, now: Instant) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from dmmp.messages import JoinNotification, PromotionRequest
+from dmmp.messages import JoinNotification, JoinRequest, PromotionRequest
 from dmmp.messages.common import HostRecord
 from dmmp.policies.parents import Candidate
 from dmmp.roles.relatives import Child
@@ -108,7 +108,29 @@ class Following:
     offer: Offer | None = None
 
 
-Part = Climbing | Yielding | Exchanging | Following
+@dataclass(frozen=True, slots=True)
+class Nearing:
+    """X: asks `candidate` for a place with a shorter way; `offer` is that, once it is taken up."""
+
+    asked: int
+    candidate: Candidate
+    agreed: bool = False
+    offer: Offer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Displacing:
+    """C: has sent its child away to make room for the applicant, who asked with `request`."""
+
+    child: HostId
+    endpoint: Endpoint
+    applicant: HostRecord
+    request: JoinRequest
+    agreed: bool = False
+    offer: None = None
+
+
+Part = Climbing | Yielding | Exchanging | Following | Nearing | Displacing
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,15 @@ class UplinkRole(ParentRole):
         if trip is not None:
             self.round_trip.sample(trip)
 
+    def path_delay(self) -> int:
+        """Return the parent's delay from the source and half the round trip to it, µs."""
+        parent = self.parent()
+        return 0 if parent is None else way_through(parent.record, self.parent_trip(parent))
+
+    def parent_trip(self, parent: Parent) -> float | None:
+        """Return the round trip to the parent in seconds, if it is known."""
+        return self.round_trip.smoothed
+
     def patience(self) -> float:
         """Return three round trips to the parent, in whole steps, so that it seldom changes."""
         smoothed = self.round_trip.smoothed
@@ -396,6 +405,13 @@ class UplinkRole(ParentRole):
             yield self.standing.ask(goodbye, endpoint, now)
         for other in state.others:
             yield self.decline(other)
+
+
+def way_through(above: HostRecord, round_trip: float | None) -> int:
+    """Return the delay from the source through a host, µs; 0 if it is not known."""
+    if round_trip is None or not (above.delay_us or above.flags & HostFlag.SOURCE):
+        return 0
+    return min(above.delay_us + max(1, int(round_trip * 5e5)), 0xFFFFFFFF)
 
 
 def with_relatives(parent: Parent, message: RefreshResponse) -> Parent:

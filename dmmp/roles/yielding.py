@@ -22,7 +22,6 @@ from dmmp.messages import (
     LeaveResponse,
     ProbeRequest,
     PromotionAck,
-    PromotionConfirm,
     PromotionRequest,
     RefreshRequest,
     RefreshResponse,
@@ -39,14 +38,14 @@ from dmmp.messages.local import Silence
 from dmmp.policies.capacity import by_capacity
 from dmmp.policies.parents import Candidate
 from dmmp.policies.promotion import THRESHOLDS
-from dmmp.roles.exchanging import ExchangingRole
+from dmmp.roles.displacing import DisplacingRole
 from dmmp.roles.role import Actions
 from dmmp.roles.states import Confirming, Joined, Offer, Parent, Part, Yielding
 from dmmp.roles.uplink import narrowed
 from dmmp.types import Endpoint, Instant
 
 
-class YieldingRole(ExchangingRole):
+class YieldingRole(DisplacingRole):
     """A role that may leave its place to a child; see the module's docstring."""
 
     def on_promotion_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -178,14 +177,6 @@ class YieldingRole(ExchangingRole):
         for child in children[: max(0, room)]:
             go = self.standing.make(JoinNotification, parent=target)
             yield self.standing.ask(go, child.endpoint, now, self.parameters.join_tries)
-
-    def on_promotion_confirm(
-        self, message: PromotionConfirm, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """Step 12 is here: Y has heard where to go, and went or not."""
-        if self.standing.requests.is_waiting(message.sequence):
-            self.standing.requests.close_all_to(sender, JoinNotification)
-        yield from ()
 
     # What it changes in the rest of the role.
 

@@ -25,7 +25,7 @@ from dmmp.sim.trace import Payload
 from dmmp.sim.world import World
 from dmmp.types import Endpoint, Instant
 
-QUIET = replace(Parameters(), promotion_look=3600.0)
+QUIET = replace(Parameters(), promotion_look=3600.0, nearing_look=0.0)
 """Nobody takes another's place of his own accord: what changes, an attack has changed."""
 
 SETTLE = 14.0

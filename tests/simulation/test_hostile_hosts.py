@@ -341,7 +341,7 @@ def test_a_liar_is_believed_its_certificate_and_keeps_no_child_that_it_does_not_
             0,
             marks=pytest.mark.xfail(
                 strict=True,
-                reason="who knows nobody but accomplices, and never hears of a channel, cannot tell "
+                reason="who knows nobody but accomplices, and hears of no channel, cannot tell "
                 "that there is any: the other RP is asked for the source, but not for places",
             ),
         ),

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from dmmp.forwarding.forwarder import Forwarder
+from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.rendezvous_point import RendezvousPoint
 from dmmp.roles.standing import HostSetup
@@ -25,7 +26,9 @@ class Stage:
     """RPs, a source, relays and members in one world; the source sends all the time."""
 
     def __init__(self, points: int = 2, relays: int = 2, seed: int = 1) -> None:
-        self.world = World(seed, topology("plane", Random(f"{seed}/topology")))
+        # Places are compared: nobody is to move to a better one meanwhile.
+        still = Parameters(nearing_look=0.0)
+        self.world = World(seed, topology("plane", Random(f"{seed}/topology")), parameters=still)
         self.points = [self.add_point(index) for index in range(points)]
         self.endpoints: tuple[Endpoint, ...] = tuple(point.endpoint for point in self.points)
         self.source = self.add("source", "source", 8)
