@@ -48,7 +48,7 @@ class NearingRole(ImprovingRole):
         if parameters.nearing_look:
             pause = jittered(self.rng, self.pause, parameters.promotion_look_spread)
             self.alarms.set(Alarm.NEARER, now + pause)
-            # Until a look finds something, or the place is another.
+            # Until the place is another.
             self.pause = min(2 * self.pause, parameters.nearing_look_most)
 
     def on_nearer_alarm(self, key: Hashable, now: Instant) -> Actions:
@@ -115,8 +115,6 @@ class NearingRole(ImprovingRole):
             each for each in looked_at.values() if each is not None and each.record.delay_us
         ]
         self.ways = ways(candidates, present, self.parameters)
-        if self.ways:
-            self.pause = self.parameters.nearing_look
         yield from self.ask_for_next(present, now)
 
     def ask_for_next(self, present: int, now: Instant) -> Actions:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from random import Random
 
@@ -28,7 +30,7 @@ class Stage(World):
         place = topology("plane", Random(f"{seed}/topology"))
         super().__init__(seed, place, parameters=parameters)
         self.exchanges: list[tuple[Node, Endpoint]] = []
-        self.on_exchange = lambda number: None
+        self.on_exchange: Callable[[int], object] = lambda number: None
         point = add_rendezvous_point(self, "rp")
         self.start(point)
         points = (point.endpoint,)
@@ -38,7 +40,7 @@ class Stage(World):
         ]
         self.at(0.1, lambda: self.start(self.source))
         for number, member in enumerate(self.members):
-            self.at(1.0 + number * 0.25, lambda member=member: self.join(member))  # type: ignore[misc]
+            self.at(1.0 + number * 0.25, partial(self.join, member))
         self.run_until(JOINED)
 
     def join(self, member: Node) -> None:

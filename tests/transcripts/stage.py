@@ -19,6 +19,7 @@ from dmmp.events import Event
 from dmmp.interest import interest, no_interest
 from dmmp.messages import REGISTRY, Message, encode
 from dmmp.messages.common import HostRecord, LeaveReason, RefreshKind, Status
+from dmmp.parameters import Parameters
 from dmmp.sim.carrying import GROUP
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
@@ -62,7 +63,9 @@ class Stage:
     def __init__(self) -> None:
         self.recorder = Recorder()
         self.topology = Uniform()
-        self.world = World(SEED, self.topology, trace=self.recorder)
+        # The draft's figures know nothing of places nearer to the source (Decision 75).
+        still = Parameters(nearing_look=0.0)
+        self.world = World(SEED, self.topology, parameters=still, trace=self.recorder)
         self.cast = Cast(self.world)
 
     def run(self, line: str) -> Iterator[str]:
