@@ -83,6 +83,7 @@ class Parameters:
     nearing_width: int = 12  # Decision 75: hosts it looks at each time
     nearing_ratio: float = 0.03  # Decision 75: by so much of it a way must be shorter
     nearing_least: float = 0.002  # Decision 75: and by so many seconds at least
+    nearing_hops: float = 2.0  # Decision 75: a child makes room for a gain of more hops than this
 
     # The mesh.
     super_node_ratio: float = 0.1  # slide 9: share of hosts chosen as super nodes

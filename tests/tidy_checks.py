@@ -24,7 +24,7 @@ LAYERS = [
     ["roles", "forwarding"],
     ["tun"],
     ["sim", "runtime"],
-    ["conformance"],
+    ["conformance", "lab"],
     ["demo doctor captures inspection"],
     ["cli __main__"],
 ]
@@ -55,7 +55,12 @@ ONLY_IN = {
     "construct": r"dmmp/messages/|dmmp/tun/|tests/",
     "asyncio_dgram": r"dmmp/runtime/sockets\.py",
     "cryptography": r"dmmp/security/|tests/(security|simulation|attack(er)?s)/",
-    "networkx": r"dmmp/policies/links\.py|dmmp/sim/|tests/",
+    "networkx": r"dmmp/policies/links\.py|dmmp/sim/|dmmp/lab/|tests/",
+    "numpy": r"dmmp/lab/|tests/",
+    "scipy": r"dmmp/lab/|tests/",
+    "matplotlib": r"dmmp/lab/pictures\.py|tests/",
+    "dask": r"dmmp/lab/running\.py|tests/",
+    "distributed": r"dmmp/lab/running\.py|tests/",
 }
 # X.509 certificates are made with datetimes; these come from numbers that are given.
 DATES_ONLY = {"dmmp/security/authority.py": {"datetime.UTC", "datetime.datetime"}}

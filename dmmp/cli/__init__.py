@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from dmmp import __version__
-from dmmp.cli import authority
+from dmmp.cli import authority, lab
 from dmmp.cli.nodes import member, rp, source, super_node
 from dmmp.cli.tools import decode, demo, doctor, show, sim
 from dmmp.errors import UsageError
@@ -49,6 +49,7 @@ for _command in (
     authority.authority,
     show,
     sim,
+    lab.lab,
     decode,
     demo,
     doctor,

@@ -21,10 +21,10 @@ class Way(NamedTuple):
     delay_us: int
     hop_us: int
 
-    def displaces(self, present_us: int) -> bool:
+    def displaces(self, present_us: int, parameters: Parameters) -> bool:
         """Tell whether it is worth another host's detour: a child of the candidate that makes room
         and goes below the newcomer has at most two such hops more."""
-        return present_us - self.delay_us > 2 * self.hop_us
+        return present_us - self.delay_us > parameters.nearing_hops * self.hop_us
 
 
 def ways(candidates: Sequence[Candidate], present_us: int, parameters: Parameters) -> list[Way]:

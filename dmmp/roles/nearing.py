@@ -123,7 +123,7 @@ class NearingRole(ImprovingRole):
             return
         way = self.ways.pop(0)
         record = replace(self.record(now), delay_us=way.delay_us)
-        if way.displaces(present) and self.free_places(False, now) > 0:
+        if way.displaces(present, self.parameters) and self.free_places(False, now) > 0:
             record = replace(record, flags=record.flags | HostFlag.EXCHANGES)
         request = self.standing.make(JoinRequest, applicant=record, passes=0)
         to = way.candidate.record.endpoint

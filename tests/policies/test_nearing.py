@@ -41,4 +41,4 @@ def test_who_was_not_measured_is_no_way() -> None:
 
 def test_a_child_makes_room_for_a_gain_of_more_than_two_hops() -> None:
     (way,) = ways([candidate(1, 20_000, 0.020)], 60_000, PARAMETERS)
-    assert way.displaces(50_001) and not way.displaces(50_000)
+    assert way.displaces(50_001, PARAMETERS) and not way.displaces(50_000, PARAMETERS)

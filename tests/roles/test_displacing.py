@@ -59,7 +59,7 @@ def went(told: Send, status: Status = Status.SUCCESS) -> PromotionConfirm:
 
 def verdicts(actions: list[Action]) -> list[Status]:
     answers = [each.message for each in sends(actions, JoinResponse) if each.to == X.endpoint]
-    return [each.status for each in answers if isinstance(each, JoinResponse)]
+    return [Status(each.status) for each in answers if isinstance(each, JoinResponse)]
 
 
 def number_of(told: Send) -> int:
