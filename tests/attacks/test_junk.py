@@ -124,6 +124,7 @@ async def besiege(running: Session, role: str, kind: str, count: int) -> None:
     assert PARTS * min(growths) <= GROWTH or count < LONG, f"{growths} bytes more"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["junk", "wrong keys"])
 def test_a_moment_of_it(kind: str) -> None:
     async def main() -> None:

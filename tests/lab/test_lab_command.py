@@ -85,7 +85,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     file.write_text(TINY.replace("star-static", "stars"))
     for arguments, said in (
         (["run", str(file)], "protocols: there is no protocol 'stars', but dmmp"),
-        (["run", "nothing"], "no study of this name; there are checks, churn"),
+        (["run", "nothing"], "no study of this name; there are checks, ablation"),
         (["run", "checks", "--seeds", "3"], "checks have their own seeds"),
         (["report", str(tmp_path / "none")], "is no directory; dmmp lab run makes one"),
     ):

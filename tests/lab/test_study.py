@@ -157,7 +157,7 @@ def test_a_file_that_is_not_there_or_not_text_is_a_usage_error(tmp_path: Path) -
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="is not UTF-8"):
         read_study(tmp_path / "bad.toml")
-    with pytest.raises(UsageError, match="no study of this name; there are checks, churn"):
+    with pytest.raises(UsageError, match="no study of this name; there are checks, ablation"):
         find_study("nowhere")
 
 

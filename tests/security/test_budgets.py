@@ -78,6 +78,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing() -> None:
     assert taken(budgets, b"a", PROBE, 100, 11.0) == rate.messages
 
 
+@pytest.mark.slow
 def test_the_table_is_bounded_and_forgets_who_was_silent_longest() -> None:
     budgets = Budgets(most=10)
     for number in range(1000):
