@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -105,7 +106,7 @@ def test_one_may_die_at_the_worst_moments(who: str, number: int) -> None:
 
 def crowd(seed: int) -> Stage:
     """Sixty members, the less capable the earlier: everybody has reason to climb."""
-    world = Stage(seed, Parameters())
+    world = Stage(seed, replace(Parameters(), nearing_look=0.0))
     point = add_rendezvous_point(world, "rp")
     world.start(point)
     for name, kind, degree in (("source", "source", 2), ("s", "super-node", 6)):
