@@ -47,6 +47,7 @@ class DisplacingRole(ExchangingRole):
             or not self.may_admit()
             or self.free_places(False, now) > 0
             or applicant.host in (0, self.standing.host, *self.ancestors())
+            or not self.trusts((applicant.host,))
             or applicant.host in children.confirmed
             or children.has_reserved(applicant.host, False, now)
         ):

@@ -26,7 +26,7 @@ from dmmp.messages.common import HostFlag, Status
 from dmmp.roles.leaving import LeavingRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
-from dmmp.roles.states import Exchanging, Following, Joined, Part
+from dmmp.roles.states import Displacing, Exchanging, Following, Joined, Part
 from dmmp.types import Endpoint, Instant
 
 CORE = HostFlag.SOURCE | HostFlag.SUPER_NODE
@@ -60,8 +60,8 @@ class ExchangingRole(LeavingRole):
         self.alarms.stop(Alarm.PROMOTION)
         if part is not None and part.agreed:
             rest = self.parameters.promotion_calm
-            if isinstance(part, Following) and self.parameters.nearing_look:
-                # It made room, and may find a better place than the one it was sent to.
+            if isinstance(part, Following | Displacing) and self.parameters.nearing_look:
+                # Who made room may find a better place than the one it was sent to.
                 rest = min(rest, self.parameters.nearing_look)
             self.standing.calm_until = now + jittered(self.rng, rest)
 

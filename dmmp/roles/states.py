@@ -126,7 +126,7 @@ class Displacing:
     endpoint: Endpoint
     applicant: HostRecord
     request: JoinRequest
-    agreed: bool = False
+    agreed: bool = True
     offer: None = None
 
 

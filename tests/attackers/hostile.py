@@ -240,6 +240,7 @@ def boasting(message: Message) -> Message:
             out_degree=BOAST,
             free_slots=BOAST,
             uptime=86400,
+            delay_us=1,
             flags=int(record.flags | HostFlag.OFFERS) & ~HostFlag.ORDINARY,
         )
     if isinstance(message, RefreshRequest) and message.links:

@@ -108,6 +108,9 @@ def test_a_child_that_is_silent_is_not_waited_for_any_longer_than_a_promotion() 
     sent_away(member)
     later = NOW + Parameters().promotion_hold + 0.1
     member.wake(later)
+    # Nor is anybody else sent away at once: who asks again and again has little of it.
+    assert not sends(ask(member, now=later), JoinNotification)
+    later += 1.5 * Parameters().nearing_look
     assert sends(ask(member, now=later), JoinNotification)
 
 
