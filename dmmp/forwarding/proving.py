@@ -21,7 +21,7 @@ from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel
 from dmmp.forwarding.passing import Passing
 from dmmp.forwarding.proofs import MOST_WAITING
 from dmmp.forwarding.repair import signed
-from dmmp.forwarding.runs import cut_out, listed, spans
+from dmmp.forwarding.runs import cut_out, is_signed, listed, spans
 from dmmp.forwarding.sealed import Unopened
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.messages import decode, encode
@@ -32,7 +32,6 @@ from dmmp.messages.header import (
     FLAG_SEALED,
     FLAG_SIGNED,
     HEADER_BYTES,
-    HOP_SEALED_FLAGS,
 )
 from dmmp.messages.local import Credited, Forged, KeyFits, KeyNews, KeyWanted
 from dmmp.messages.options import TlvType
@@ -216,7 +215,7 @@ class Proving(Passing):
         """Count forged packets; only what came sealed is certainly its sender's fault."""
         if packets:
             self.counters.drop("forged", packets)
-        if packets and (run.word & 0xFFFF or run.reserved & HOP_SEALED_FLAGS):
+        if packets and is_signed(run):
             session, origin = run.origin_key >> 32, run.origin_key & ORIGIN_MASK
             outcome.notes.append(Forged(sender, SessionId(session), HostId(origin), packets))
 

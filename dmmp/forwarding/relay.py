@@ -19,13 +19,13 @@ from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.proofs import Proofs
 from dmmp.forwarding.proving import Proving
 from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
-from dmmp.forwarding.runs import consecutive, cut_out, listed, spans
+from dmmp.forwarding.runs import consecutive, cut_out, is_signed, listed, spans
 from dmmp.forwarding.table import Active
 from dmmp.forwarding.unknown import MAXIMUM_UNKNOWN, Unknown
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
 from dmmp.messages import decode
 from dmmp.messages.data import Heartbeat
-from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, HOP_SEALED_FLAGS, VERSION
+from dmmp.messages.header import CHANNEL_MASK, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
@@ -87,7 +87,7 @@ class Relay(Proving):
 
     def _wants_seal(self, run: Run) -> bool:
         """Tell whether a run is not to be looked at, because it came as anybody could send it."""
-        if self._guard is None or not (run.word & 0xFFFF or run.reserved & HOP_SEALED_FLAGS):
+        if self._guard is None or not is_signed(run):
             return False
         self.counters.drop("unsealed", run.packets)
         return True

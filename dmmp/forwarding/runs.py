@@ -8,6 +8,7 @@ from random import Random
 
 from dmmp.forwarding.burst import Run, part
 from dmmp.forwarding.window import SEQUENCE_MASK
+from dmmp.messages.header import HOP_SEALED_FLAGS
 
 
 def listed(run: Run) -> tuple[int, ...]:
@@ -56,3 +57,8 @@ def drawn(rng: Random, share: float, count: int) -> Iterator[int]:
     at = -1
     while (at := at + 1 + int(log1p(-rng.random()) / log1p(-share))) < count:
         yield at
+
+
+def is_signed(run: Run) -> bool:
+    """Tell whether a run goes from host to host sealed: all but plain data does (Decision 74)."""
+    return bool(run.word & 0xFFFF or run.reserved & HOP_SEALED_FLAGS)

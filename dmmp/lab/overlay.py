@@ -18,9 +18,9 @@ import numpy as np
 from dmmp.errors import UsageError
 from dmmp.lab.arena import OCTETS, PERIOD, rows_of
 from dmmp.lab.case import Case, Measured
+from dmmp.lab.constructions import measure
 from dmmp.lab.failures import CHURNS, Change, Plan
-from dmmp.lab.frame import Relative
-from dmmp.lab.metrics import tree_delays, tree_figures
+from dmmp.lab.frame import HEADERS, Relative
 from dmmp.lab.score import WINDOW, Score
 from dmmp.lab.underlays import places, underlay
 from dmmp.lab.uplinks import UPLINKS
@@ -38,9 +38,6 @@ JOINING = 60.0
 
 SETTLING = 240.0
 """Seconds after the last came until anything is measured: trees improve for some minutes."""
-
-HEADERS = 28
-"""Bytes of IPv4 and UDP in front of every message."""
 
 
 class Seen(World):
@@ -211,17 +208,9 @@ def _settled(made: Run) -> Measured:
     before = [(node.sent, node.sent_bytes) for node in made.hosts]
     world.run_until(world.now + case.seconds)
     parents = made.parents()
-    figures = tree_figures(made.underlay, parents, made.degrees)
-    figures |= _control(made.hosts, before, case.seconds)
-    delays = tree_delays(made.underlay, parents)[1:]
-    direct = made.underlay.delays[0][1:]
-    known = np.isfinite(delays) & (direct > 0)
-    samples = {
-        "delay": delays[np.isfinite(delays)].tolist(),
-        "stretch": (delays[known] / direct[known]).tolist(),
-        "parents": [float(parent) for parent in parents],
-    }
-    return Measured(figures, samples)
+    measured = measure(made.underlay, parents, made.degrees)
+    measured.figures |= _control(made.hosts, before, case.seconds)
+    return measured
 
 
 def _control(

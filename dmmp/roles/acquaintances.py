@@ -31,7 +31,7 @@ class Acquaintances:
         self._known[record.host] = record
 
     def forget(self, host: HostId) -> None:
-        """Forget a host that does not answer."""
+        """Forget a host, until it answers or is named again."""
         self._known.pop(host, None)
 
     def draw(self, most: int, usable: Callable[[HostRecord], bool]) -> list[HostRecord]:

@@ -68,6 +68,8 @@ class NearingRole(ImprovingRole):
             if self.standing.requests.is_open(ProbeRequest, record.endpoint):
                 continue
             self.looked_at[record.endpoint] = None
+            # Until it answers: who is gone is not looked at for ever.
+            self.acquainted.forget(record.host)
             probe = self.standing.make(ProbeRequest, timestamp=0)
             wait = self.parameters.probe_wait
             yield self.standing.ask(probe, record.endpoint, now, tries=1, wait=wait)
@@ -111,14 +113,15 @@ class NearingRole(ImprovingRole):
         present = self.path_delay()
         if not isinstance(self.state, Joined) or not self.is_calm(now) or not present:
             return
-        candidates = [
-            each for each in looked_at.values() if each is not None and each.record.delay_us
-        ]
+        candidates = [each for each in looked_at.values() if each is not None]
+        candidates = [each for each in candidates if each.record.delay_us]
         self.ways = ways(candidates, present, self.parameters)
         yield from self.ask_for_next(present, now)
 
     def ask_for_next(self, present: int, now: Instant) -> Actions:
         """Ask for a place, and say if a child may make room: this host has a place for it."""
+        # The present way may have become shorter, or unknown, since they were measured.
+        self.ways = [way for way in self.ways if way.delay_us < present]
         if not self.ways:
             return
         way = self.ways.pop(0)

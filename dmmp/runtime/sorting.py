@@ -41,6 +41,11 @@ def pieces(burst: Burst) -> list[Burst]:
     count = -(-size // stride)
     high = bytes(data[OPTION_OFFSET::stride]).ljust(count, b"\xff")
     low = bytes(data[OPTION_OFFSET + 1 :: stride]).ljust(count, b"\xff")
+    is_last_other = high[-1] != 0 or low[-1] > LAST_DATA_OPTION
+    if is_last_other and not any(high[:-1]) and max(low[:-1]) <= LAST_DATA_OPTION:
+        # What the kernel makes of a burst and the shorter manifest behind it.
+        last = size - (size - 1) % stride - 1
+        return [Burst(data[:last], stride, sender), Burst(data[last:], stride, sender)]
     found: list[Burst] = []
     begin = 0
     for at in range(count):

@@ -33,3 +33,13 @@ def test_who_has_no_name_or_address_is_nobody() -> None:
     acquainted.note(HostRecord(host=HostId(0), endpoint=at(1)))
     acquainted.note(HostRecord(host=HostId(3), endpoint=NOWHERE))
     assert len(acquainted) == 0 and acquainted.draw(3, lambda record: True) == []
+
+
+def test_who_was_forgotten_comes_back_when_it_is_named() -> None:
+    acquainted = Acquaintances(Random(1))
+    acquainted.note(known(3))
+    acquainted.forget(HostId(3))
+    acquainted.forget(HostId(4))
+    assert acquainted.draw(9, lambda record: True) == []
+    acquainted.note(known(3))
+    assert [record.host for record in acquainted.draw(9, lambda record: True)] == [3]
