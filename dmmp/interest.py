@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Address
 
 from dmmp.types import IpAddress
+
+LINK_LOCAL_GROUPS_V4 = IPv4Network("224.0.0.0/24")
+
+_SCOPE_LINK_LOCAL = 2
 
 
 class FilterMode(IntEnum):
@@ -43,6 +48,18 @@ def interest(
 ) -> Interest:
     """Make an `Interest` with its sources in canonical order."""
     return Interest(group, mode, tuple(sorted(set(sources), key=int)))
+
+
+def is_carried(group: IpAddress) -> bool:
+    """Tell whether `group` is multicast with a scope wider than the link (Decision 26).
+
+    IPv6 scopes 0 (reserved), 1 and 2 stay at home whatever the flags: ff12:: is as local as ff02::.
+    """
+    if not group.is_multicast:
+        return False
+    if isinstance(group, IPv6Address):
+        return group.packed[1] & 0x0F > _SCOPE_LINK_LOCAL
+    return group not in LINK_LOCAL_GROUPS_V4
 
 
 def no_interest(group: IpAddress) -> Interest:

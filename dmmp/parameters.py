@@ -32,6 +32,7 @@ class Parameters:
 
     # Finding a place.
     candidates: int = 12  # Decision 13: super nodes probed by a newcomer
+    candidates_placed: int = 4  # Decision 76: super nodes that who has a place is told
     newcomer_probes: float = 36.0  # Decision 13: probes a second that an RP sends to a super node
     probe_rounds: int = 3  # Decision 12: minimum of three round trips
     probe_spacing: float = 0.03  # Decision 12: between two rounds
@@ -55,13 +56,17 @@ class Parameters:
 
     # Keeping it.
     room_wait: float = 0.2  # Decision 14: news of free places are collected so long
-    refresh_cluster: float = 5.0  # Decision 10
-    hold_cluster: float = 15.0  # Decision 10
-    refresh_mesh: float = 10.0  # Decision 10
+    refresh_cluster: float = 10.0  # Decision 10
+    refresh_first: float = 3.0  # Decision 76: of a parent that has just been found
+    hold_cluster: float = 30.0  # Decision 10
+    refresh_relative: float = 20.0  # Decision 76: of backups and siblings
+    hold_relative: float = 60.0  # Decision 76
+    refresh_mesh: float = 10.0  # Decision 10: in a mesh of at most
+    mesh_unhurried: int = 10  # Decision 76: so many; in larger ones in proportion less often
     hold_mesh: float = 30.0  # Decision 10
-    refresh_rp: float = 20.0  # Decision 21: soft state at the RP
+    refresh_rp: float = 30.0  # Decision 21: soft state at the RP
     refresh_rp_core: float = 4.0  # Decision 21: of the source and super nodes
-    hold_rp: float = 70.0  # Decision 21
+    hold_rp: float = 100.0  # Decision 21
     claim_after: float = 3.0  # Decision 22: an orphaned successor without the source claims
     rp_spacing: float = 0.5  # Decision 21: an RP that says nothing so long is not waited for
     silent_rp_tries: int = 2  # Decision 21: what a silent RP hears with each renewal
@@ -78,8 +83,10 @@ class Parameters:
     promotion_calm: float = 30.0  # -03 §6.8: who took part takes part in none for so long
 
     # Coming nearer to the source.
-    nearing_look: float = 5.0  # Decision 75: how often a member looks at other places; 0: never
-    nearing_look_most: float = 60.0  # Decision 75: and, doubling while it finds nothing, at most
+    nearing_look: float = 10.0  # Decision 75: how often a member looks at other places; 0: never
+    nearing_look_most: float = 40.0  # Decision 75: and, doubling while it finds nothing, at most
+    nearing_look_rough: float = 240.0  # Decision 76: and that often where parents fail
+    nearing_calm: float = 300.0  # Decision 76: for so long after the way to the source was lost
     nearing_width: int = 12  # Decision 75: hosts it looks at each time
     nearing_ratio: float = 0.03  # Decision 75: by so much of it a way must be shorter
     nearing_least: float = 0.002  # Decision 75: and by so many seconds at least
@@ -124,7 +131,7 @@ class Parameters:
     silence_least: float = 0.1  # Decision 11
     silence_gaps: float = 5.0  # Decision 11: mean packet gaps
     heartbeat_first: float = 0.2  # Decision 4: after the last packet, then doubling
-    heartbeat: float = 1.0  # Decision 4: announcement of a channel that carries data
+    heartbeat: float = 5.0  # Decision 4: announcement of a channel that carries data
     heartbeat_idle: float = 5.0  # Decision 4: of one that idles
     channel_idle: float = 60.0  # Decision 8: an idle channel's number is given up
     channels: int = 1024  # Decision 8: channels an origin has, and a forwarder knows
@@ -146,6 +153,7 @@ class Parameters:
     def __post_init__(self) -> None:
         for refresh, hold in (
             ("refresh_cluster", "hold_cluster"),
+            ("refresh_relative", "hold_relative"),
             ("refresh_mesh", "hold_mesh"),
             ("refresh_rp", "hold_rp"),
         ):

@@ -94,6 +94,16 @@ class LeaveReason(IntEnum):
     HANDOVER = 4
 
 
+def is_shutdown(reason: int) -> bool:
+    """Tell whether a Leave Report says that its sender goes for good: unknown reasons do."""
+    return reason not in (
+        LeaveReason.MOVED,
+        LeaveReason.DECLINED,
+        LeaveReason.DISMISSED,
+        LeaveReason.HANDOVER,
+    )
+
+
 class RefreshKind(IntEnum):
     """In which relation the sender of a Refresh stands to the receiver (slide 18)."""
 

@@ -47,6 +47,7 @@ from dmmp.messages import (
     SourceRequest,
     SourceResponse,
     StatusReport,
+    StatusResponse,
     SubscriptionRequest,
     SubscriptionResponse,
 )
@@ -275,7 +276,7 @@ class ClusterMember(NearingRole):
         self.lost = self.refused = ()
         self.alarms.stop(Alarm.CLAIM)
         self.compare_later(now)
-        yield from ()
+        yield from super().on_joined(now)
 
     def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Renew the place; below a super node that has no way to the source look for another."""
@@ -424,6 +425,7 @@ class ClusterMember(NearingRole):
                 SourceResponse: on_source_response,
                 ProbeRequest: NearingRole.on_probe,
                 StatusReport: NearingRole.on_status_report,
+                StatusResponse: NearingRole.on_status_response,
                 JoinRequest: NearingRole.on_join_request,
                 RefreshRequest: NearingRole.on_refresh,
                 LeaveReport: NearingRole.on_leave_report,

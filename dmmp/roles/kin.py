@@ -56,6 +56,8 @@ class Kin:
     path: tuple[HostId, ...] = ()
     super_node: HostId = NO_HOST
     heard: Instant = _NEVER
+    refreshed: Instant = _NEVER
+    """When it was last sent a Refresh."""
     round_trip: RoundTrip = field(default_factory=RoundTrip)
 
     @property

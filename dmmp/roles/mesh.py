@@ -90,6 +90,14 @@ class Mesh:
             peer.links.pop(host, None)
         return self.peers.pop(host, None)
 
+    def at(self, endpoint: Endpoint) -> list[Peer]:
+        """List the members that were last heard of at an endpoint."""
+        return [peer for peer in self.peers.values() if peer.endpoint == endpoint]
+
+    def hurry(self) -> float:
+        """Return how many times longer than in a small mesh its periods are (Decision 76)."""
+        return max(1.0, len(self.peers) / self._parameters.mesh_unhurried)
+
     def source(self) -> Peer | None:
         """Return the source, if it is known."""
         return self.peers.get(self._source)

@@ -126,9 +126,13 @@ class MeshingRole(DisplacingRole):
         measured = self.mesh.measured()
         return tuple(LinkRecord(host, measured[host]) for host in self.links if host in measured)
 
+    def mesh_period(self) -> float:
+        """Return how often the mesh is refreshed, seconds: what one host sends stays the same."""
+        return self.parameters.refresh_mesh * self.mesh.hurry()
+
     def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Refresh the whole mesh and the source with this host's link state (slide 18)."""
-        self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
+        self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.mesh_period()))
         yield from self.choose_mesh_links(now)
         links = self.link_state()
         for peer in list(self.mesh.peers.values()):
@@ -169,6 +173,11 @@ class MeshingRole(DisplacingRole):
     ) -> Actions:
         """An answer from the parent, or from the mesh: then it measures the link."""
         request = self.standing.requests.peek(message, sender)
+        if request is not None:
+            for peer in self.mesh.at(sender):
+                if peer.record.host != message.sender.host:
+                    # It was started again there, and is another host.
+                    yield from self.is_gone(peer, now)
         if request is not None and self._is_mesh_refresh(request):
             self.standing.requests.close(message.sequence)
             self.heard(message.sender, sender, request, now, message.root_path)
@@ -192,14 +201,16 @@ class MeshingRole(DisplacingRole):
         if not self._is_mesh_refresh(request):
             yield from self.on_refresh_unanswered(request, now)
             return
-        for peer in list(self.mesh.peers.values()):
-            if peer.endpoint == request.to:
-                # Dead, or cut off from here: it is no link to announce as long as this lasts.
-                peer.round_trip = peer.announced_us = None
-                yield from self.report_inactive(peer.record, now)
-                yield from self.choose_mesh_links(now)
-                if self.standing.children.by_endpoint(peer.endpoint) is not None:
-                    yield from self.probe(peer.endpoint, now)
+        for peer in self.mesh.at(request.to):
+            yield from self.is_gone(peer, now)
+            if self.standing.children.by_endpoint(peer.endpoint) is not None:
+                yield from self.probe(peer.endpoint, now)
+
+    def is_gone(self, peer: Peer, now: Instant) -> Actions:
+        """Avoid a mesh member that is dead, or cut off from here, as long as that lasts."""
+        peer.round_trip = peer.announced_us = None
+        yield from self.report_inactive(peer.record, now)
+        yield from self.choose_mesh_links(now)
 
     def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
         """Tell the source that a super node does not answer (slide 18)."""
@@ -219,13 +230,6 @@ class MeshingRole(DisplacingRole):
         if not self.standing.requests.is_open(StatusReport, source.endpoint):
             question = self.standing.make(StatusReport, state=HostState.ACTIVE, subject=record)
             yield self.standing.ask(question, source.endpoint, now, tries=2)
-
-    def on_status_response(
-        self, message: StatusResponse, sender: Endpoint, now: Instant
-    ) -> Actions:
-        """The source has noted a report."""
-        self.matched(message, sender)
-        yield from ()
 
     def on_mesh_status(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
         """From the source: a super node came or went (slides 9 and 21)."""

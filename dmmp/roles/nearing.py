@@ -25,6 +25,9 @@ from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Confirming, Joined, Nearing, Offer
 from dmmp.types import Endpoint, Instant
 
+MOST_ASKED = 3
+"""Hosts asked for a place after one look: what they answer names others for the next."""
+
 
 class NearingRole(ImprovingRole):
     """A role that looks for shorter ways; see the module's docstring."""
@@ -35,21 +38,33 @@ class NearingRole(ImprovingRole):
         self.looked_at: dict[Endpoint, Candidate | None] = {}
         self.ways: list[Way] = []
         self.pause = self.parameters.nearing_look
+        self.cut_off: Instant | None = None
+        """When it last had no way to the source."""
 
-    def compare_later(self, now: Instant) -> None:
-        """Look around after a while, and compare oneself with the parent."""
-        super().compare_later(now)
+    def on_joined(self, now: Instant) -> Actions:
+        """A parent has confirmed: look around soon, for what is known may be different now."""
         self.pause = self.parameters.nearing_look
         self.look_later(now)
+        yield from super().on_joined(now)
 
     def look_later(self, now: Instant) -> None:
         """Set the alarm; with a period of 0 nobody looks around."""
         parameters = self.parameters
         if parameters.nearing_look:
-            pause = jittered(self.rng, self.pause, parameters.promotion_look_spread)
+            most, pause = parameters.nearing_look_most, self.pause
+            if self.cut_off is not None and now < self.cut_off + parameters.nearing_calm:
+                # Where hosts fail a tree is never done: improving it would cost more than it gains.
+                most = pause = parameters.nearing_look_rough
+            pause = jittered(self.rng, pause, parameters.promotion_look_spread)
             self.alarms.set(Alarm.NEARER, now + pause)
             # Until the place is another.
-            self.pause = min(2 * self.pause, parameters.nearing_look_most)
+            self.pause = min(2 * self.pause, most)
+
+    def tell_children(self, now: Instant) -> Actions:
+        """Remember that the way to the source was lost, by this host's parent or further above."""
+        if not self.has_place():
+            self.cut_off = now
+        yield from super().tell_children(now)
 
     def on_nearer_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Probe some hosts that may be nearer to the source."""
@@ -59,8 +74,9 @@ class NearingRole(ImprovingRole):
         parent, chosen = self.parent(), []
         if not isinstance(self.state, Joined) or parent is None or not self.is_calm(now):
             return
-        if self.path_delay():
-            chosen = self.acquainted.draw(self.parameters.nearing_width, self.may_be_nearer)
+        if present := self.path_delay():
+            width = self.parameters.nearing_width
+            chosen = self.acquainted.draw(width, self.may_be_nearer, present)
         elif self.round_trip.smoothed is None:
             # What is asked again before an answer can be here measures nothing; this does.
             chosen = [located(parent.record, parent.endpoint)]
@@ -104,8 +120,9 @@ class NearingRole(ImprovingRole):
         super().note_backup(message, request, sender, now)
         if sender in self.looked_at:
             record = located(message.sender, sender)
-            self.looked_at[sender] = Candidate(record, request.round_trip(now))
-            self.acquainted.note(record)
+            trip = request.round_trip(now)
+            self.looked_at[sender] = Candidate(record, trip)
+            self.acquainted.measured(record, trip)
 
     def on_looked_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Ask for the place with the shortest way, if that is short enough."""
@@ -115,7 +132,7 @@ class NearingRole(ImprovingRole):
             return
         candidates = [each for each in looked_at.values() if each is not None]
         candidates = [each for each in candidates if each.record.delay_us]
-        self.ways = ways(candidates, present, self.parameters)
+        self.ways = ways(candidates, present, self.parameters)[:MOST_ASKED]
         yield from self.ask_for_next(present, now)
 
     def ask_for_next(self, present: int, now: Instant) -> Actions:

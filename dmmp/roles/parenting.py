@@ -266,6 +266,8 @@ class ParentRole(RegisteredRole):
         if message.kind != RefreshKind.CHILD:
             return {}
         if status is Status.FULL:
+            if message.sender.flags & HostFlag.SUPER_NODE:
+                return {}  # Cluster members have no places in the mesh.
             spare = self.standing.children.most_spare(False, BACKUPS)
             return {"backups": tuple(located(child.record, child.endpoint) for child in spare)}
         if status is not Status.SUCCESS:

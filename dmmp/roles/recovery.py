@@ -23,7 +23,15 @@ from dmmp.messages import (
     StatusReport,
     StatusResponse,
 )
-from dmmp.messages.common import HostFlag, HostRecord, HostState, LeaveReason, RefreshKind, located
+from dmmp.messages.common import (
+    HostFlag,
+    HostRecord,
+    HostState,
+    LeaveReason,
+    RefreshKind,
+    is_shutdown,
+    located,
+)
 from dmmp.messages.local import Forged, Silence, Unreachable, Withholding
 from dmmp.messages.schema import Message
 from dmmp.policies.backups import BACKUPS
@@ -68,18 +76,23 @@ class RecoveringRole(SeekingRole):
         """Get to know backups and siblings that are new; ask them for data from then on."""
         if self.parent() is None:
             return
+        backups = [] if (parent := self.parent()) is None else [r.host for r in parent.backups]
         for kin in self.kinship.name(self.relatives()):
-            yield self._refresh_relative(kin, now)
+            # A sibling's turn comes with the next Refresh: nothing depends on it until then.
+            if kin.record.host in backups:
+                yield self._refresh_relative(kin, now)
         yield from self.install(now)
 
     def on_refresh_alarm(self, key: Hashable, now: Instant) -> Actions:
-        """Renew the place at the parent, and what relatives and this host know of each other."""
+        """Renew the place at the parent, and in turn what relatives and this host know."""
         yield from super().on_refresh_alarm(key, now)
         if not isinstance(self.state, Leaving):
             for kin in list(self.kinship.named.values()):
-                yield self._refresh_relative(kin, now)
+                if kin.refreshed + self.parameters.refresh_relative <= now:
+                    yield self._refresh_relative(kin, now)
 
     def _refresh_relative(self, kin: Kin, now: Instant) -> Send:
+        kin.refreshed = now
         message = self.standing.make(
             RefreshRequest,
             kind=RefreshKind.RELATIVE,
@@ -230,6 +243,13 @@ class RecoveringRole(SeekingRole):
         elif not self.standing.requests.is_open(ProbeRequest, parent.endpoint):
             yield from self.doubt_parent(parent, now)
 
+    def on_status_response(
+        self, message: StatusResponse, sender: Endpoint, now: Instant
+    ) -> Actions:
+        """A report was heard."""
+        self.matched(message, sender)
+        yield from ()
+
     # Another parent.
 
     def lose_parent(self, reason: str, now: Instant) -> Actions:
@@ -238,6 +258,9 @@ class RecoveringRole(SeekingRole):
         assert parent is not None
         yield Report(ParentLost(parent.record.host, reason))
         self.former = parent.record.host
+        # The rendezvous point may name it for a while: who asks it first loses a second or two.
+        known = self.standing.super_nodes
+        self.standing.super_nodes = tuple(each for each in known if each.host != self.former)
         self.standing.requests.close_all_to(parent.endpoint)
         # It may live, and would feed this host until its place there lapses.
         goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
@@ -340,7 +363,7 @@ class RecoveringRole(SeekingRole):
     def on_leave_report(self, message: LeaveReport, sender: Endpoint, now: Instant) -> Actions:
         """A parent, a child or an applicant goes (slide 20)."""
         parent = self.parent()
-        goes = message.reason in (LeaveReason.SHUTDOWN, LeaveReason.DISMISSED)
+        goes = is_shutdown(message.reason) or message.reason == LeaveReason.DISMISSED
         if (
             parent is None
             or not goes

@@ -12,7 +12,7 @@ from heapq import nsmallest
 from operator import itemgetter
 
 from dmmp.actions import Branch
-from dmmp.interest import Interest, union
+from dmmp.interest import Interest, is_carried, union
 from dmmp.messages.common import HostFlag, HostRecord, located
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import by_capacity
@@ -187,6 +187,8 @@ class Children:
             if held is not None and serial_newer(held.sequence, sequence, 32):
                 continue
             if held is None and (record.is_none or len(child.wishes) >= self._parameters.groups):
+                continue
+            if not is_carried(record.group):
                 continue
             if held is None or held.interest != record:
                 changed = True

@@ -305,7 +305,7 @@ class RendezvousPoint(Role):
             sender,
             [session.hosts[h].record for h in session.super_nodes if h != host],
             message.refused,
-            self.parameters.candidates,
+            self.parameters.candidates if seeks else self.parameters.candidates_placed,
             self.rng,
             (lambda named: namings.levels(named, now)) if seeks else None,
         )
@@ -402,12 +402,11 @@ class RendezvousPoint(Role):
         yield send
 
     def _tell_all(self, session: Session, now: Instant) -> Actions:
-        records = [held.record for held in session.hosts.values()]
+        records = [held.record for host, held in session.hosts.items() if host != session.source]
         # First who is a super node already: a new source takes it up again.
         records.sort(key=lambda record: (not record.flags & RELAYING, by_capacity(record)))
         for record in records[:TOLD_AT_ONCE]:
-            if record.host != session.source:
-                yield from self._tell_source(session, record, HostState.ACTIVE, now)
+            yield from self._tell_source(session, record, HostState.ACTIVE, now)
 
     # Time.
 

@@ -80,13 +80,15 @@ class SeekingRole(UplinkRole):
         if not batch or len(state.tried) >= MAXIMUM_ASKED:
             yield from self.search_failed(state.previous, now)
             return
+        # Programs wait: whoever is dead is not waited for as long.
+        waits = self.standing.is_fed and state.previous is None
         asked = set(state.asked)
         for candidate in batch:
             send = self.standing.ask(
                 self._join_request(state, now),
                 candidate.record.endpoint,
                 now,
-                tries=self.parameters.join_tries,
+                tries=self.parameters.switch_tries if waits else self.parameters.join_tries,
                 any_sender=True,
             )
             asked.add(send.message.sequence)
@@ -265,7 +267,9 @@ class SeekingRole(UplinkRole):
             # Whatever this host knew before is no measure of a ring's direction.
             self.standing.tree_version = message.tree_version
         self.note_tree_version(message)
-        self.alarms.set(Alarm.REFRESH, now + jittered(self.rng, self.refresh_period()))
+        # Those who come here just after it are relatives to know before long.
+        soon = min(self.parameters.refresh_first, self.refresh_period())
+        self.alarms.set(Alarm.REFRESH, now + jittered(self.rng, soon))
         if leaves and old is not None:
             self.alarms.set(Alarm.RETIRE, now + self.parameters.previous_parent_hold)
             yield self.standing.ask(

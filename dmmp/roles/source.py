@@ -47,6 +47,7 @@ from dmmp.messages.common import (
     LeaveReason,
     RefreshKind,
     Status,
+    is_shutdown,
     located,
 )
 from dmmp.messages.local import Start, Stop, Subscribe, Unreachable
@@ -250,7 +251,7 @@ class Source(RegisteredSource):
         """Probe super nodes that were not heard of for the hold time (Decision 10)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
         for host, peer in list(self.mesh.peers.items()):
-            if peer.heard + self.parameters.hold_mesh <= now:
+            if peer.heard + self.parameters.hold_mesh * self.mesh.hurry() <= now:
                 yield from self.doubt(host, now)
 
     def doubt(self, host: HostId, now: Instant) -> Actions:
@@ -266,7 +267,8 @@ class Source(RegisteredSource):
             return
         for host, peer in list(self.mesh.peers.items()):
             if peer.endpoint == sender and message.sender.host == host:
-                forgotten = peer.heard + self.parameters.hold_mesh <= now
+                hold = self.parameters.hold_mesh * self.mesh.hurry()
+                forgotten = peer.heard + hold <= now
                 peer.heard = now
                 if forgotten:
                     # It lives and refreshes nothing here: it may have had another source.
@@ -310,7 +312,7 @@ class Source(RegisteredSource):
                 yield from self.invite_heir((heir,), now)
             return
         yield from self.on_child_leaves(message, sender, now)
-        if peer is not None and peer.endpoint == sender and message.reason == LeaveReason.SHUTDOWN:
+        if peer is not None and peer.endpoint == sender and is_shutdown(message.reason):
             yield from self.drop_super_node(message.source, now)
 
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:

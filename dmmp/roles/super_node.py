@@ -50,6 +50,7 @@ from dmmp.messages.common import (
     HostRecord,
     LeaveReason,
     Status,
+    is_shutdown,
     located,
 )
 from dmmp.messages.local import Silence, Start, Stop, Subscribe, Unreachable
@@ -200,7 +201,7 @@ class SuperNode(MeshingRole):
         """A parent that leaves is no member of the mesh any more, or the tree would lead back."""
         parent = self.parent()
         goes = parent is not None and parent.endpoint == sender
-        if goes and message.reason == LeaveReason.SHUTDOWN:
+        if goes and is_shutdown(message.reason):
             source = self.mesh.source()
             if source is None or source.endpoint != sender:
                 self.mesh.remove(message.source)
@@ -441,7 +442,7 @@ class SuperNode(MeshingRole):
                 StatusResponse: MeshingRole.on_status_response,
                 JoinRequest: MeshingRole.on_join_request,
                 RefreshRequest: MeshingRole.on_refresh,
-                LeaveReport: MeshingRole.on_leave_report,
+                LeaveReport: on_leave_report,
                 LeaveResponse: MeshingRole.on_leave_response,
                 DataRequest: MeshingRole.on_data_request,
                 SetupRequest: on_setup,

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from dmmp.errors import UsageError
-from dmmp.tun.addresses import is_carried
+from dmmp.interest import is_carried
 from dmmp.types import Endpoint, IpAddress
 
 

@@ -23,12 +23,10 @@ TUN_NETWORK_V4 = IPv4Network("198.18.0.0/15")
 TUN_NETWORK_V6 = IPv6Network("fd64:6d6d:7000::/40")
 """An RFC 4193 prefix that spells "dmmp" after fd-; 24 bits of the session select the /64."""
 
-LINK_LOCAL_GROUPS_V4 = IPv4Network("224.0.0.0/24")
 SSM_GROUPS_V4 = IPv4Network("232.0.0.0/8")
 
 _INDEX_MASK = 0x1FFFF
 _AWAY = 0x10080
-_SCOPE_LINK_LOCAL = 2
 
 
 def default_addresses(session_id: int, host_id: int) -> tuple[IPv4Interface, IPv6Interface]:
@@ -60,18 +58,6 @@ def querier_address(interface: IPv4Interface) -> IPv4Address:
         return IPv4Address(int(interface.ip) ^ 1)
     lowest = network.network_address + 1
     return lowest if lowest != interface.ip else lowest + 1
-
-
-def is_carried(group: IpAddress) -> bool:
-    """Tell whether `group` is multicast with a scope wider than the link (Decision 26).
-
-    IPv6 scopes 0 (reserved), 1 and 2 stay at home whatever the flags: ff12:: is as local as ff02::.
-    """
-    if not group.is_multicast:
-        return False
-    if isinstance(group, IPv6Address):
-        return group.packed[1] & 0x0F > _SCOPE_LINK_LOCAL
-    return group not in LINK_LOCAL_GROUPS_V4
 
 
 def is_source_specific(group: IpAddress) -> bool:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 
 from dmmp.errors import DecodeError, ParameterError
-from dmmp.interest import FilterMode, Interest, interest
+from dmmp.interest import FilterMode, Interest, interest, is_carried
 from dmmp.tun import igmp, mld
-from dmmp.tun.addresses import is_carried, is_source_specific, querier_address
+from dmmp.tun.addresses import is_source_specific, querier_address
 from dmmp.tun.packets import PROTOCOL_ICMPV6, PROTOCOL_IGMP, Buffer, IpPacket, parse
 from dmmp.tun.reports import (
     Leave,

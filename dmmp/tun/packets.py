@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from dmmp.errors import DecodeError, DecodeReason, UsageError
-from dmmp.tun.addresses import is_carried
+from dmmp.interest import is_carried
 from dmmp.types import Endpoint, IpAddress
 
 Buffer = bytes | bytearray | memoryview

@@ -270,7 +270,8 @@ def test_a_heartbeat_that_is_not_newer_goes_no_further() -> None:
 def test_after_a_silence_any_heartbeat_is_believed_so_that_a_restart_is_heard() -> None:
     forwarder = relay(CHILD)
     forwarder.forward(burst(heartbeat(700)), 1.0)
-    assert forwarder.forward(burst(heartbeat(1)), 3.5) != NOTHING
+    assert forwarder.forward(burst(heartbeat(1)), 10.9) == NOTHING
+    assert forwarder.forward(burst(heartbeat(1)), 11.1) != NOTHING
 
 
 def test_heartbeats_pass_the_same_checks_as_data() -> None:

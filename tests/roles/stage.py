@@ -15,7 +15,7 @@ from dmmp.parameters import Parameters
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.rendezvous_point import session_id
 from dmmp.roles.standing import HostSetup
-from dmmp.types import SELF, Endpoint, HostId, Instant
+from dmmp.types import SELF, Endpoint, HostId, Instant, IpAddress
 
 M = TypeVar("M", bound=Message)
 
@@ -27,6 +27,11 @@ ME = HostId(100)
 def at(number: int) -> Endpoint:
     """Return the endpoint of the host with this number."""
     return Endpoint(ip_address(f"10.0.0.{number}"), 47700)
+
+
+def group(number: int) -> IpAddress:
+    """Return a group's address with this number at its end."""
+    return ip_address(f"239.0.0.{number}")
 
 
 RP = at(1)

@@ -27,6 +27,7 @@ from tests.roles.stage import (
     at,
     body,
     events,
+    group,
     installed,
     only,
     sends,
@@ -36,7 +37,7 @@ from tests.roles.test_cluster_member import adopt, joined, request_from
 
 P = HostRecord(host=HostId(3), endpoint=at(3), depth=2, out_degree=2, uptime=500)
 G = super_node(5, free=0)
-WISH = interest(at(7).address)
+WISH = interest(group(7))
 LOOK = 60.0
 """When every host here has looked at its parent."""
 

@@ -46,6 +46,7 @@ from tests.roles.stage import (
     answer,
     at,
     events,
+    group,
     host,
     installed,
     only,
@@ -446,7 +447,7 @@ def test_a_parent_in_a_loop_is_told_that_its_child_goes() -> None:
 
 def test_interest_follows_it_to_its_new_parent() -> None:
     subject = in_mesh(super_node(3))
-    wanted = interest(at(9).address)
+    wanted = interest(group(9))
     refresh = refresh_from(20, kind=RefreshKind.CHILD, sender=named(20), interest=(wanted,))
     up = sends(subject.receive(refresh, at(20), 1.12), RefreshRequest)
     assert [said(send).interest for send in up if send.to == SOURCE] == [(wanted,)]

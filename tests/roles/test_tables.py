@@ -37,7 +37,7 @@ from dmmp.roles.standing import Alarm, HostSetup, Standing
 from dmmp.roles.super_node import SuperNode
 from dmmp.types import SELF, HostId
 from tests.examples import examples
-from tests.roles.stage import ME, PARAMETERS, RP, SESSION, SOURCE_RECORD, at, super_node
+from tests.roles.stage import ME, PARAMETERS, RP, SESSION, SOURCE_RECORD, at, group, super_node
 
 PARENT = states.Parent(super_node(3), at(3), (HostId(3), HostId(2)), HostId(3))
 OFFER = states.Offer(Candidate(super_node(4), 0.01), HostId(4), (HostId(4), HostId(2)))
@@ -59,7 +59,7 @@ STATES: dict[type, object] = {
 LOCAL: tuple[Input, ...] = (
     Start(),
     Stop(),
-    Subscribe(interest(at(9).address)),
+    Subscribe(interest(group(9))),
     Silence(1.0),
     Unreachable(at(3)),
     # For the host around the role; a role that gets them says so.

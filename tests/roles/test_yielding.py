@@ -24,12 +24,22 @@ from dmmp.messages.local import Silence
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.states import Confirming, Joined
 from dmmp.types import SELF, HostId
-from tests.roles.stage import PARAMETERS, answer, at, body, installed, only, sends, super_node
+from tests.roles.stage import (
+    PARAMETERS,
+    answer,
+    at,
+    body,
+    group,
+    installed,
+    only,
+    sends,
+    super_node,
+)
 from tests.roles.super_node_stage import in_mesh
 from tests.roles.test_cluster_member import GROUP, adopt, joined, request_from
 
 NOW = 60.0
-X_WISH, Y_WISH = interest(at(7).address), interest(at(8).address)
+X_WISH, Y_WISH = interest(group(7)), interest(group(8))
 X = HostRecord(host=HostId(9), endpoint=at(9), depth=3, out_degree=8, free_slots=6, uptime=40)
 
 

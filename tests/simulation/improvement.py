@@ -22,7 +22,14 @@ from dmmp.sim.trace import Trace
 from dmmp.sim.world import World
 from dmmp.types import Endpoint
 
-QUICK = replace(Parameters(), promotion_look=12.0, promotion_uptime=4.0, nearing_look=0.0)
+QUICK = replace(
+    Parameters(),
+    promotion_look=12.0,
+    promotion_uptime=4.0,
+    nearing_look=0.0,
+    refresh_cluster=5.0,
+    hold_cluster=15.0,
+)
 """So that a test need not play a minute before the first promotion."""
 
 RATE = 50
