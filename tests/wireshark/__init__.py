@@ -1,0 +1,1 @@
+"""The dissector of `interop/wireshark/`, run by tshark over vectors, faults and real sessions."""
