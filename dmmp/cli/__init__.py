@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from dmmp import __version__
-from dmmp.cli import authority, lab
+from dmmp.cli import authority, conformance, lab
 from dmmp.cli.nodes import member, rp, source, super_node
 from dmmp.cli.tools import decode, demo, doctor, show, sim
 from dmmp.errors import UsageError
@@ -51,6 +51,7 @@ for _command in (
     sim,
     lab.lab,
     decode,
+    conformance.conformance,
     demo,
     doctor,
 ):

@@ -1,0 +1,1 @@
+"""The cases, by sections of the requirements; `catalogue` gathers them."""
