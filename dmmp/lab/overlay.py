@@ -26,17 +26,17 @@ from dmmp.lab.underlays import places, underlay
 from dmmp.lab.uplinks import UPLINKS
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
-from dmmp.sim.cast import add_end_host, add_rendezvous_point
+from dmmp.sim.cast import REAL, add_end_host, add_rendezvous_point
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
-from dmmp.sim.trace import Payload
+from dmmp.sim.trace import Payload, Trace
 from dmmp.sim.world import World
 from dmmp.types import Endpoint
 
 JOINING = 60.0
 """Seconds in which the members come, one after the other in random order."""
 
-SETTLING = 240.0
+SETTLING = 480.0
 """Seconds after the last came until anything is measured: trees improve for some minutes."""
 
 
@@ -78,6 +78,9 @@ class Seat(NamedTuple):
 class Run:
     """A world with the hosts of a case: host 0 is the source, beside it is a rendezvous point."""
 
+    WORLD: type[World] = Seen
+    PARTS = REAL
+
     def __init__(self, case: Case) -> None:
         self.case = case
         self.underlay = underlay(case.underlay, case.seed, case.hosts)
@@ -85,11 +88,12 @@ class Run:
         if degrees is None:
             raise UsageError(f"no uplinks {case.uplinks!r}: {', '.join(sorted(UPLINKS))}")
         self.degrees = degrees(Random(f"{case.seed}/uplinks/{case.uplinks}"), case.hosts)
-        self.world = Seen(
+        self.world = self.WORLD(
             case.seed,
             places(self.underlay, {0: 0}),
             Conditions(loss=case.loss),
             parameters=parameters_of(case),
+            trace=Trace(is_kept=False),
             wire=case.option("wire") == "yes",
             payload_bytes=int(case.option("octets", str(OCTETS))),
         )
@@ -97,14 +101,19 @@ class Run:
         self.world.sweep_us = 10**15
         point = add_rendezvous_point(self.world, "rp")
         points: tuple[Endpoint, ...] = (point.endpoint,)
-        self.hosts = [add_end_host(self.world, "source", "source", self.degrees[0], points)]
+        self.hosts = [
+            add_end_host(self.world, "source", "source", self.degrees[0], points, parts=self.PARTS)
+        ]
         self.hosts += [
-            add_end_host(self.world, f"m{number}", "member", self.degrees[number], points)
+            add_end_host(
+                self.world, f"m{number}", "member", self.degrees[number], points, parts=self.PARTS
+            )
             for number in range(1, case.hosts)
         ]
         self.point = point
         self._index = {id(node): number for number, node in enumerate(self.hosts)}
-        self.world.place_of = self._index
+        if isinstance(self.world, Seen):
+            self.world.place_of = self._index
 
     def join(self, within: float = JOINING) -> None:
         """Start the rendezvous point and the source, and let all others come."""
@@ -139,6 +148,7 @@ class Run:
     def stream(self, plan: Plan) -> Score:
         """Send a stream while hosts come and fail as planned, and count what becomes of it."""
         world = self.world
+        assert isinstance(world, Seen)
         times = round((plan.until - plan.stream_from) / PERIOD)
         sent_at = [plan.stream_from + number * PERIOD for number in range(times)]
         window = float(self.case.option("window", str(WINDOW)))

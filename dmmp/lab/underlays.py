@@ -175,6 +175,15 @@ def planetlab490(seed: int, hosts: int) -> Underlay:
     return _matrix("planetlab490", seed, hosts, _planetlab_one_way())
 
 
+def planetlab_crowd(seed: int, hosts: int) -> Underlay:
+    """As many hosts as are wanted at the sites of PlanetLab, each a millisecond from its site.
+
+    For sizes that no measured matrix has; hosts of one site are 2 ms from each other.
+    """
+    at = generator(seed, "planetlab-crowd").integers(0, 490, hosts)
+    return Underlay("planetlab-crowd", _planetlab_one_way(), at, 0.001)
+
+
 def seattle99(seed: int, hosts: int) -> Underlay:
     """The Seattle testbed, 99 devices of private persons, medians over time: not symmetric.
 
@@ -274,6 +283,7 @@ def simblock(seed: int, hosts: int) -> Underlay:
 
 UNDERLAYS: dict[str, Callable[[int, int], Underlay]] = {
     "planetlab490": planetlab490,
+    "planetlab-crowd": planetlab_crowd,
     "seattle99": seattle99,
     "inet3000": partial(inet, 3_000),
     "inet5000": partial(inet, 5_000),
