@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
 
-.PHONY: setup demo resilience bench bench-peers fuzz lab-quick lab-report test check clean
+.PHONY: setup demo resilience bench bench-peers fuzz lab-quick lab-report draft test check clean
 
 # The virtual environment and the Debian packages; a moment when they are there already.
 setup:
@@ -44,6 +44,10 @@ lab-report: setup
 	  .venv/bin/dmmp lab run $$study --out build/lab/$$study $(OPTIONS) || exit 1; \
 	done
 	.venv/bin/dmmp lab report build/lab --out docs/laboratory.html
+
+# The notes as one document in the shape of an Internet-Draft: build/draft/, text, HTML and XML.
+draft: setup
+	.venv/bin/python -m interop.draft $(OPTIONS)
 
 # Everything, also what needs root and minutes.
 test: setup

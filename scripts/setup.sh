@@ -100,7 +100,7 @@ make_environment() {
         "$python" -m venv --clear .venv
     fi
     say "installing dmmp and its Python packages into .venv"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,interop]'
     touch "$stamp"
 }
 

@@ -373,8 +373,8 @@ def _data() -> list[tuple[str, Message]]:
     return [
         ("an IPv4 packet", Data(**_control(SOURCE, 4711), reserved=1, payload=IPV4_PACKET)),
         (
-            "an IPv6 packet, key epoch 3",
-            Data(**_control(SOURCE, 0xFFFFFFFF), reserved=0x00030002, payload=IPV6_PACKET),
+            "an IPv6 packet in channel 2",
+            Data(**_control(SOURCE, 0xFFFFFFFF), reserved=0x00000002, payload=IPV6_PACKET),
         ),
         (
             "announcement of channel 1",

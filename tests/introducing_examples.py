@@ -54,19 +54,19 @@ def introducing_examples() -> list[tuple[str, Message]]:
         ),
         (
             "M4 asks for the key of a host it has heard of",
-            IntroductionRequest(session=SESSION, source=M4, sequence=0x5EED0070, wanted=S2),
+            IntroductionRequest(wanted=S2),
         ),
         (
             "the answer, without the key that stands behind it when it is sent",
-            IntroductionResponse(session=SESSION, source=SOURCE, sequence=0x5EED0070, wanted=S2),
+            IntroductionResponse(wanted=S2),
         ),
         (
             "the source has its certificate renewed",
-            RenewalRequest(session=SESSION, sequence=1, certificate=held.certificate),
+            RenewalRequest(sequence=1, certificate=held.certificate),
         ),
         (
             "and the authority has denied it",
-            RenewalResponse(session=SESSION, sequence=1, status=Status.REFUSED),
+            RenewalResponse(sequence=1, status=Status.REFUSED),
         ),
     ]
 

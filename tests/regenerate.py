@@ -18,6 +18,10 @@ from dmmp.messages import REGISTRY, Message, encode
 from tests.examples import examples
 from tests.message_tables import fill
 from tests.plain import message_to_plain
+from tests.security.derivation_vectors import derivation_vectors
+from tests.security.derivations import VERSION
+from tests.state_machines import state_machines
+from tests.wire_vectors import wire_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
 VECTORS = ROOT / "tests" / "vectors" / "messages"
@@ -39,6 +43,8 @@ def vectors() -> dict[Path, str]:
     made = {}
     for cls, listed in found.items():
         content = {
+            "version": VERSION,
+            "kind": "message",
             "message": cls.__name__,
             "option": cls.OPTION,
             "section": sections[cls.__name__],
@@ -53,7 +59,13 @@ def notes() -> dict[Path, str]:
     return {MESSAGES: fill(MESSAGES.read_text(encoding="utf-8"))}
 
 
-GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (vectors, notes)
+GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (
+    vectors,
+    wire_vectors,
+    derivation_vectors,
+    notes,
+    state_machines,
+)
 
 
 def generated() -> dict[Path, str]:

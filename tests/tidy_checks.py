@@ -24,8 +24,9 @@ LAYERS = [
     ["roles", "forwarding"],
     ["tun"],
     ["sim", "runtime"],
-    ["conformance", "lab"],
+    ["lab"],
     ["demo doctor captures inspection"],
+    ["conformance"],
     ["cli __main__"],
 ]
 RANK = {
