@@ -214,12 +214,18 @@ def settle(tester: Tester, source: Peer) -> RefreshRequest:
     return confirmation
 
 
+def need_places(record: HostRecord) -> None:
+    """Raise Unsupported if a host says of itself that it takes no children."""
+    if record.out_degree == 0:
+        raise Unsupported("it says that it takes no children: out-degree 0")
+
+
 def apply_for_place(peer: Peer, **fields: FieldValue) -> JoinResponse:
     """Ask the implementation under test for a place; return its answer."""
     answer = peer.ask(JoinRequest, **{"applicant": peer.record(), "passes": 0, **fields})
     assert isinstance(answer, JoinResponse)
-    if answer.status == Status.FULL and answer.parent.out_degree == 0:
-        raise Unsupported("it says that it takes no children: out-degree 0")
+    if answer.status == Status.FULL:
+        need_places(answer.parent)
     return answer
 
 

@@ -18,6 +18,7 @@ from dmmp.conformance.playing import (
     add_child,
     answer_plainly,
     choose,
+    need_places,
     offer,
     play_parent,
     refreshed,
@@ -76,7 +77,8 @@ class Placed:
 
     @property
     def places(self) -> int:
-        """Return how many children it may have in its cluster."""
+        """Return how many children it may have in its cluster; Unsupported if none."""
+        need_places(self.record)
         out_degree = self.record.out_degree
         return out_degree if self.tester.role is Role.MEMBER else out_degree - out_degree // 2
 

@@ -282,7 +282,7 @@ class Own(Channel):
 
     `beats` counts its heartbeats, the last was at `announced_at`, the next is `due`. `carries` says
     that no heartbeat followed the last data after a moment of quiet; once one did, `idle_pause` is
-    how long until the next.
+    how long until the next. A branch wanted it last at `wanted_at`.
     """
 
     __slots__ = (
@@ -301,6 +301,7 @@ class Own(Channel):
         "signed_at",
         "tree_version",
         "used_at",
+        "wanted_at",
     )
 
     def __init__(
@@ -316,6 +317,7 @@ class Own(Channel):
         self.beats = 0
         self.tree_version = 0
         self.used_at = now
+        self.wanted_at = now
         self.has_sent = False
         self.carries = False
         self.announced_at: Instant = now

@@ -318,6 +318,10 @@ class Originating(Answering):
             origin = self._origins[key] = Origin(key, self._parameters)
         channel = None if origin is None else origin.channels.get(stream)
         if channel is not None and channel.wanting:
+            channel.wanted_at = now
+            return channel
+        if channel is not None and now - channel.wanted_at <= self._parameters.cache_seconds:
+            # Whoever was the only one that wanted it may be on its way to another parent.
             return channel
         active = self._table.resolve(key)
         if active is None:

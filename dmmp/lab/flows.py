@@ -23,7 +23,7 @@ from dmmp.lab.case import Case, Measured
 from dmmp.lab.failures import CHURNS, Change, Plan
 from dmmp.lab.frame import HEADERS
 from dmmp.lab.overlay import Run
-from dmmp.lab.score import INTERVAL, WINDOW
+from dmmp.lab.score import INTERVAL, LEAST_UP, WINDOW
 from dmmp.messages import DataRequest, Heartbeat
 from dmmp.messages.local import Silence
 from dmmp.sim.carrying import GROUP, PROGRAM
@@ -331,6 +331,7 @@ class FlowRun(Run):
         got, delays = np.maximum(stream.got, 1), stream.delay_sum
         heard = np.flatnonzero(stream.got[1:] > 0) + 1
         members = slice(1, None)
+        rates = octets[members] / up[members]
         state = [float(_entries(node, self.world.now)) for node in self.hosts[1:] if node.alive]
         figures = {
             "delivery_ratio": float(
@@ -339,7 +340,7 @@ class FlowRun(Run):
             "connectivity": stream.connected / max(1, stream.intervals),
             "control_packets": float(sent.sum() / seconds),
             "control_bytes": float(octets.sum() / seconds),
-            "control_bytes_max": float((octets[members] / up[members])[up[members] >= 5.0].max()),
+            "control_bytes_max": max(rates[up[members] >= LEAST_UP], default=0.0),
             "source_control_bytes": float(octets[0] / up[0]),
             "delay_mean": float((delays[heard] / got[heard]).mean()) if len(heard) else 0.0,
             "hosts_without_place": float((~stream._fed & stream.up).sum()),

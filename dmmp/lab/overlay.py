@@ -16,19 +16,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dmmp.errors import UsageError
-from dmmp.lab.arena import OCTETS, PERIOD, rows_of
+from dmmp.lab.arena import OCTETS, PERIOD, QUEUE_SECONDS, rows_of
 from dmmp.lab.case import Case, Measured
 from dmmp.lab.constructions import measure
 from dmmp.lab.failures import CHURNS, Change, Plan
 from dmmp.lab.frame import HEADERS, Relative
 from dmmp.lab.score import WINDOW, Score
 from dmmp.lab.underlays import places, underlay
-from dmmp.lab.uplinks import UPLINKS
+from dmmp.lab.uplinks import UPLINKS, uplink_rates
+from dmmp.messages import Message
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
 from dmmp.sim.cast import REAL, add_end_host, add_rendezvous_point
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
+from dmmp.sim.schedule import MICROSECONDS
+from dmmp.sim.sizes import size_of
 from dmmp.sim.trace import Payload, Trace
 from dmmp.sim.world import World
 from dmmp.types import Endpoint
@@ -46,6 +49,32 @@ class Seen(World):
     score: Score | None = None
     place_of: Mapping[int, int]
     """The number of the host that a node is, by the node's `id`."""
+    limits: Sequence[float] | None = None
+    """Uplinks in bit/s by host; None where nobody's is a bound."""
+    free_us: list[int]
+    """When the uplink of each host has sent what it has to send."""
+
+    def limit(self, limits: Sequence[float]) -> None:
+        """Let no host send faster than this, headers of IP and UDP included."""
+        self.limits = limits
+        self.free_us = [0] * len(limits)
+
+    def _transmit(self, node: Node, to: Endpoint, payload: Payload, whole_bytes: int = 0) -> None:
+        number = None if self.limits is None else self.place_of.get(id(node))
+        if self.limits is None or number is None:
+            super()._transmit(node, to, payload, whole_bytes)
+            return
+        now_us = self.now_us
+        free_us = max(now_us, self.free_us[number])
+        if free_us - now_us > QUEUE_SECONDS * MICROSECONDS:
+            self.network.counts.lost += 1
+            return
+        octets = HEADERS + (size_of(payload) if isinstance(payload, Message) else len(payload))
+        self.free_us[number] = free_us + int(octets * 8 * MICROSECONDS / self.limits[number])
+        # It is on its way from the moment at which the last bit has left the uplink.
+        self.now_us = self.free_us[number]
+        super()._transmit(node, to, payload, whole_bytes)
+        self.now_us = now_us
 
     def _arrive(self, arrival: tuple[Node, Node, Endpoint, Payload]) -> None:
         node, sender, _, payload = arrival
@@ -114,6 +143,9 @@ class Run:
         self._index = {id(node): number for number, node in enumerate(self.hosts)}
         if isinstance(self.world, Seen):
             self.world.place_of = self._index
+            if case.option("limited"):
+                dice = Random(f"{case.seed}/uplinks/{case.uplinks}")
+                self.world.limit(uplink_rates(case.uplinks, dice, case.hosts))
 
     def join(self, within: float = JOINING) -> None:
         """Start the rendezvous point and the source, and let all others come."""
@@ -192,9 +224,15 @@ class Run:
 def run(case: Case) -> Measured:
     """Run a case: with churn a stream and what of it is heard, without it what the tree is worth.
 
-    Options: `joining` and `settling`, seconds, of a run without churn; `wire`, `octets` and
-    `window`; and every parameter of the protocol by its name.
+    Options: `joining` and `settling`, seconds, of a run without churn; `wire`, `octets`, `window`
+    and `limited`, as in `arena`; `plane` with the value `arrays` for `flows`; and every parameter
+    of the protocol by its name.
     """
+    if case.option("plane") == "arrays":
+        # It needs what stands here.
+        from dmmp.lab import flows
+
+        return flows.play(case)
     made = Run(case)
     churn = CHURNS.get(case.churn)
     if churn is None:
@@ -244,8 +282,20 @@ VARIANTS: dict[str, dict[str, float | int]] = {
     "dmmp-slides": {"nearing_look": 0.0},
     "dmmp-moves": {"nearing_hops": float("inf")},
     "dmmp-narrow": {"nearing_width": 4},
+    "dmmp-patient": {
+        "nearing_look": 0.0,
+        "candidates": 4,
+        "probe_rounds": 1,
+        "refresh_cluster": 60.0,
+        "hold_cluster": 180.0,
+        "refresh_relative": 180.0,
+        "hold_relative": 540.0,
+        "refresh_rp": 300.0,
+        "hold_rp": 1000.0,
+    },
 }
-"""The protocol as it is, and without one or the other part of Decision 75."""
+"""The protocol as it is; without one or the other part of Decision 75; and, for sessions of a
+hundred thousand, with periods of minutes and nobody who looks for shorter ways."""
 
 
 def parameters_of(case: Case) -> Parameters:

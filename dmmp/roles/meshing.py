@@ -180,14 +180,16 @@ class MeshingRole(DisplacingRole):
                     yield from self.is_gone(peer, now)
         if request is not None and self._is_mesh_refresh(request):
             self.standing.requests.close(message.sequence)
-            self.heard(message.sender, sender, request, now, message.root_path)
             source = self.mesh.source()
-            if (
-                message.status == Status.UNKNOWN_HOST
-                and source is not None
-                and source.endpoint == sender
-            ):
+            is_new = source is not None and source.round_trip is None
+            self.heard(message.sender, sender, request, now, message.root_path)
+            if source is None or source.endpoint != sender:
+                return
+            if message.status == Status.UNKNOWN_HOST:
                 yield from self.dismissed(now)
+            elif is_new:
+                # Until it was measured no link to it could be announced.
+                yield from self.choose_mesh_links(now)
         else:
             yield from self.on_refresh_answered(message, sender, now)
 

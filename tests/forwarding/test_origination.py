@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from dmmp.actions import Branch
+from dmmp.actions import Branch, Replay
 from dmmp.forwarding.burst import Octets, Outcome, split
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.forwarding.origination import Origin
@@ -90,10 +90,25 @@ def test_without_an_interested_branch_nothing_is_numbered_or_sent() -> None:
     first = decode(send(forwarder, [b"y"], 2.0).transmits[-1].data)
     assert first.sequence == 1
     forwarder.apply(install(upstream=()), 3.0)
-    send(forwarder, [b"z"] * 5, 3.0)
-    forwarder.apply(install(CHILD, upstream=()), 4.0)
+    send(forwarder, [b"z"] * 5, 4.1)
+    forwarder.apply(install(CHILD, upstream=()), 5.0)
     assert decode(send(forwarder, [b"y"], 5.0).transmits[-1].data).sequence == 2
     assert forwarder.counters.dropped["no_members"] == 14
+
+
+def test_what_is_sent_just_after_the_last_branch_went_is_kept_for_one_that_comes_back() -> None:
+    """Who was the only receiver says goodbye to a parent that it takes for dead."""
+    forwarder = source()
+    forwarder.apply(install(CHILD, upstream=()), 1.0)
+    send(forwarder, [b"y"], 2.0)
+    forwarder.apply(install(upstream=()), 2.5)
+    assert not send(forwarder, [b"a", b"b"], 3.0).transmits
+    forwarder.apply(install(CHILD_2, upstream=()), 3.5)
+    outcome = forwarder.apply(Replay(SESSION, ORIGIN, 1, 2, b"", CHILD_2), 3.5)
+    data = b"".join(bytes(each.data) for each in outcome.transmits if each.to == CHILD_2)
+    assert data.count(b"a") >= 1 and data.endswith(b"b")
+    assert decode(send(forwarder, [b"c"], 3.6).transmits[-1].data).sequence == 4
+    assert "no_members" not in forwarder.counters.dropped
 
 
 def test_heartbeats_come_now_and_then_with_data_and_after_it_soon_and_ever_more_seldom() -> None:

@@ -9,6 +9,7 @@ from dmmp.conformance.playing import (
     add_child,
     apply_for_place,
     choose,
+    need_places,
     play_parent,
     play_rp,
     play_source,
@@ -373,7 +374,7 @@ def exchange(tester: Tester) -> None:
 
 @case("7/68", "A request that is repeated is answered again", *BOTH)
 def answered_again(tester: Tester) -> None:
-    placed(tester)
+    need_places(placed(tester).record)
     peer = stranger(tester)
     request = peer.make(JoinRequest, applicant=peer.record(), passes=0)
     for _ in range(2):

@@ -6,6 +6,7 @@ from dmmp.conformance.case import case
 from dmmp.conformance.peer import Peer
 from dmmp.conformance.playing import (
     add_child,
+    need_places,
     offer,
     play_parent,
     play_rp,
@@ -112,12 +113,19 @@ def makes_room(tester: Tester) -> None:
     stage = placed(tester)
     other = play_member(tester, "other", 0x31, stage.parent)
     notice = stage.parent.tell(JoinNotification, parent=other.record())
+    tester.wait(tester.timing.answer)
+    if not other.seen(JoinRequest) and stage.parent.seen(PromotionConfirm, _refuses):
+        need_places(stage.record)  # Whoever feeds nobody may stay where it is.
     request = other.expect(JoinRequest)
     tester.equal(request.passes, 0, "the passes of its Join Request")
     other.expect(RefreshRequest, within=1.0, where=CHILD)
     answer = stage.parent.expect(PromotionConfirm)
     tester.equal(answer.sequence, notice.sequence, "the number of its answer")
     tester.equal(Status(answer.status), Status.SUCCESS, "its answer")
+
+
+def _refuses(message: PromotionConfirm) -> bool:
+    return message.status != Status.SUCCESS
 
 
 @case("7/66", "Sent to a host that refuses it stays, and says so", "member", seconds=10.0)
