@@ -1,0 +1,1 @@
+"""The leaf in C among nodes of the command line."""
