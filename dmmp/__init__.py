@@ -1,3 +1,3 @@
 """DMMP, the reference implementation: overlay multicast for ordinary IP-multicast programs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
