@@ -1,5 +1,6 @@
 """`python -m tests`: the checks and the fast tests; `python -m tests all`: everything.
 
+`python -m tests long` runs what takes hours and is in neither: all seeds, all modes, all sizes.
 `python -m tests regenerate` writes the files that follow from the code.
 Each step is named, timed and, when it fails, the last one: later steps would only bury its message.
 Nothing here knows what is tested; the markers and settings are in `pyproject.toml`.
@@ -17,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 
-USAGE = "usage: python -m tests [all | regenerate]"
+USAGE = "usage: python -m tests [all | long | regenerate]"
 
 Step = tuple[str, list[str]]
 
@@ -38,27 +39,18 @@ def fast_tests() -> list[str]:
     return [PYTHON, "-m", "pytest", "-q", "-n", workers, *FAST_TESTS]
 
 
-def slow_tests() -> list[str]:
+def slow_tests(marks: str = "slow and not namespace and not long") -> list[str]:
     """Give the command for the long ones that need no device: as many at a time as the fast."""
     workers = str(max(2, os.cpu_count() or 1))
-    return [
-        PYTHON,
-        "-m",
-        "pytest",
-        "-v",
-        "-n",
-        workers,
-        "-m",
-        "slow and not namespace and not long",
-    ]
+    return [PYTHON, "-m", "pytest", "-v", "-n", workers, "-m", marks]
 
 
-def namespace_tests() -> list[str]:
+def namespace_tests(marks: str = "namespace and not long") -> list[str]:
     """Give the command for the rest: one at a time, because they measure and share the machine.
 
     Without root the tests that need devices get a user namespace of their own.
     """
-    command = [PYTHON, "-m", "pytest", "-v", "--durations=15", "-m", "namespace"]
+    command = [PYTHON, "-m", "pytest", "-v", "--durations=15", "-m", marks]
     if os.geteuid() != 0:
         return [PYTHON, "-m", "dmmp.demo.user_namespace", *command]
     return command
@@ -91,10 +83,15 @@ def main(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
         print(USAGE)
         print("\n".join(f"  {name}: {shlex.join(command)}" for name, command in everything))
-        print("`all` runs them all, no argument all but the last two.")
+        print("`all` runs them all, no argument all but the last two; `long` what takes hours.")
         return 0
     if arguments == ["all"]:
         steps = everything
+    elif arguments == ["long"]:
+        steps = [
+            ("long tests", slow_tests("long and not namespace")),
+            ("long namespace tests", namespace_tests("long and namespace")),
+        ]
     elif arguments == ["regenerate"]:
         steps = [("regenerate", [PYTHON, "-m", "tests.regenerate"])]
     elif arguments:

@@ -286,16 +286,17 @@ VARIANTS: dict[str, dict[str, float | int]] = {
         "nearing_look": 0.0,
         "candidates": 4,
         "probe_rounds": 1,
-        "refresh_cluster": 60.0,
-        "hold_cluster": 180.0,
-        "refresh_relative": 180.0,
-        "hold_relative": 540.0,
-        "refresh_rp": 300.0,
-        "hold_rp": 1000.0,
+        "refresh_cluster": 30.0,
+        "hold_cluster": 90.0,
+        "refresh_relative": 90.0,
+        "hold_relative": 270.0,
+        "refresh_rp": 120.0,
+        "hold_rp": 400.0,
     },
 }
-"""The protocol as it is; without one or the other part of Decision 75; and, for sessions of a
-hundred thousand, with periods of minutes and nobody who looks for shorter ways."""
+"""The protocol as it is; without one or the other part of Decision 75; and, for the
+largest sessions, with long periods and nobody who looks for shorter ways. Longer ones would not do:
+so long the places of the dead are taken."""
 
 
 def parameters_of(case: Case) -> Parameters:

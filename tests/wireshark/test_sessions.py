@@ -99,7 +99,14 @@ def run_session(
     return sent, addresses
 
 
-@pytest.mark.parametrize("security", [NONE, CERTIFICATES, SHARED_SECRET])
+@pytest.mark.parametrize(
+    "security",
+    [
+        pytest.param(NONE, marks=pytest.mark.long),
+        CERTIFICATES,
+        pytest.param(SHARED_SECRET, marks=pytest.mark.long),
+    ],
+)
 def test_a_session_is_taken_apart_whole(directory: Path, security: str) -> None:
     path, log = directory / "session.pcapng", directory / "all-keys"
     sent, addresses = run_session(directory, path, security, log)
