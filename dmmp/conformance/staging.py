@@ -116,6 +116,12 @@ def play_member(
     return peer
 
 
+def have_wanted(stage: Placed) -> None:
+    """See to it that somebody wants the stream: a child, or a leaf, which wants it by itself."""
+    if stage.record.out_degree:
+        add_child(stage.tester, interest=EVERYTHING)
+
+
 def fill(stage: Placed, free_slots: int = 0, out_degree: int = 2) -> list[Peer]:
     """Give it as many children as it has places in its cluster."""
     return [

@@ -365,7 +365,7 @@ class Originating(Answering):
     def _on_beat(self, outcome: Outcome, channel: Own, now: Instant) -> None:
         """Announce an own channel if it is time, and see when it is next.
 
-        Each second while data flows. After the last packet soon, for nothing else tells that it
+        Now and then while data flows. After the last packet soon, for nothing else tells that it
         was lost, and then ever more seldom.
         """
         parameters = self._parameters

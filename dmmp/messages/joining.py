@@ -27,7 +27,7 @@ class ClusterResponse(Message):
     parent: HostRecord = wire(host_record, doc="the super node", default=HostRecord())
     super_node: HostId = wire(uint32, doc="root of the cluster", default=NO_HOST)
     root_path: tuple[HostId, ...] = wire(
-        root_path, doc="ids from the parent up to the source (Decision 17)", default=()
+        root_path, doc="ids from that host's parent up to the source (Decision 17)", default=()
     )
     children: tuple[HostRecord, ...] = wire(
         host_records, doc="the refuser's children, most free slots first", default=()
@@ -54,7 +54,7 @@ class JoinResponse(Message):
     )
     super_node: HostId = wire(uint32, doc="root of the cluster", default=NO_HOST)
     root_path: tuple[HostId, ...] = wire(
-        root_path, doc="ids from the parent up to the source (Decision 17)", default=()
+        root_path, doc="ids from that host's parent up to the source (Decision 17)", default=()
     )
     children: tuple[HostRecord, ...] = wire(
         host_records, doc="the refuser's children, most free slots first", default=()

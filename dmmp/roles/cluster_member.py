@@ -236,6 +236,9 @@ class ClusterMember(NearingRole):
     def on_join_again(self, key: Hashable, now: Instant) -> Actions:
         """Ask the RP for candidates again (-03 §6.1); while it is silent, those known before."""
         if isinstance(self.state, Waiting):
+            if self.failures > self.parameters.offer_after:
+                # It may be the only super node there is, and live.
+                self.lost = ()
             pause = self.parameters.retry_bootstrap_most
             self.alarms.set(Alarm.JOIN_AGAIN, now + jittered(self.rng, pause))
             self.empty_handed = False

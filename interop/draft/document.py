@@ -47,6 +47,7 @@ PARTS = (
     Part("security_considerations", "Security Considerations"),
     Part("iana_considerations", "IANA Considerations"),
     Part("state-machines", "State Machines of the Reference Implementation", True),
+    Part("minimal-member", "The Least That a Member Does", True),
     Part("vectors", "Test Vectors", True),
     Part("decisions", "Decisions and Their Reasons", True),
     Part("discrepancies", "Differences from the Sources", True),

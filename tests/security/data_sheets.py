@@ -31,19 +31,22 @@ def origin_parts() -> tuple[Part, Part]:
     return number("session", SESSION, 4), number("origin", SOURCE.host, 4)
 
 
-def head(sequence: int, flags: int, length: int, epoch: int = EPOCH) -> bytes:
+def head(
+    sequence: int, flags: int, length: int, epoch: int = EPOCH, channel: int = CHANNEL
+) -> bytes:
     """Make the header of a packet of the channel."""
-    reserved = flags | epoch << 16 | CHANNEL
+    reserved = flags | epoch << 16 | channel
     return HEADER.pack(VERSION, TREE, Option.DATA, SESSION, SOURCE.host, sequence, reserved, length)
 
 
 def data() -> Sheet:
-    """Make the sheet of sealed packets, a signed packet, a manifest and a signed heartbeat."""
+    """Make the sheet of sealed packets, a signed packet, manifests and signed heartbeats."""
     sheet = Sheet(
         "data",
         "security.md, Data",
-        "One packet in the clear, sealed, sealed and signed; two sealed ones and their manifest; a "
-        "heartbeat. The keys are for tests only.",
+        "One packet in the clear, sealed, sealed and signed; two sealed ones and their manifest, "
+        "which is then repeated in both ways; a heartbeat; channel 0 with a Rekey. The keys are "
+        "for tests only.",
     )
     sheet.given("epoch secret", bytes(range(32)))
     sheet.given("signing seed of the origin", bytes(range(32, 64)))
@@ -69,7 +72,13 @@ def data() -> Sheet:
                 number("sequence >> 20", block, 2),
             ),
         )
-    for name, sequence in (("42", 42), ("43", 43), ("5 * 2^20 + 3", (5 << 20) + 3)):
+    for name, sequence in (
+        ("42", 42),
+        ("43", 43),
+        ("52", 52),
+        ("54", 54),
+        ("5 * 2^20 + 3", (5 << 20) + 3),
+    ):
         _sealed(sheet, f"sealed packet {name}", sequence, FLAG_SEALED, 0)
     _sealed(sheet, "packet 44 before its signature", 44, FLAG_SEALED | FLAG_SIGNED, SIGNATURE_BYTES)
     _signed(sheet, "signature of packet 44", (b"dmmp packet 1", "packet 44 before its signature"))
@@ -78,8 +87,10 @@ def data() -> Sheet:
         "concatenate",
         data=("packet 44 before its signature", "signature of packet 44"),
     )
-    _manifest(sheet)
-    _heartbeat(sheet)
+    _manifest(sheet, "manifest of packets 42 and 43", 41, 42, ("42", "43"))
+    _repeated(sheet)
+    _heartbeat(sheet, "heartbeat", CHANNEL, ("239.10.20.30", "10.1.2.3"), highest=44)
+    _channel_of_keys(sheet)
     return sheet
 
 
@@ -100,60 +111,86 @@ def _signed(sheet: Sheet, name: str, message: tuple[Part, ...]) -> None:
     sheet.step(name, "Ed25519 signature", seed=("signing seed of the origin",), message=message)
 
 
-def _manifest(sheet: Sheet) -> None:
-    first = 42
-    for listed in (42, 43):
+def _manifest(
+    sheet: Sheet, name: str, sequence: int, first: int, listed: tuple[str, ...], again: int = 0
+) -> tuple[Part, ...]:
+    """Make a manifest; of what it lists the first `again` were listed before, then zeros stand."""
+    for packet in listed[again:]:
         sheet.step(
-            f"digest of packet {listed}",
+            f"digest of packet {packet}",
             "SHA-256, first 16 bytes",
-            data=(f"sealed packet {listed}",),
+            data=(f"sealed packet {packet}",),
         )
-    content: tuple[Part, ...] = (
-        number("first number listed", first, 4),
-        "digest of packet 42",
-        "digest of packet 43",
-    )
+    digests: list[Part] = [f"digest of packet {packet}" for packet in listed]
+    if again:
+        digests.insert(again, ("16 zero bytes, in place of this manifest", bytes(16)))
+    content: tuple[Part, ...] = (number("first number listed", first, 4), *digests)
+    signature = f"signature of the {name}"
     _signed(
         sheet,
-        "signature of the manifest",
+        signature,
         (b"dmmp manifest 1", *origin_parts(), number("channel", CHANNEL, 2), *content),
     )
-    length = 4 + 2 * 16 + SIGNATURE_BYTES
+    length = 4 + 16 * len(digests) + SIGNATURE_BYTES
+    header = ("header", head(sequence, FLAG_MANIFEST, length, 0))
+    sheet.step(name, "concatenate", data=(header, *content, signature))
+    return (*content, signature)
+
+
+def _repeated(sheet: Sheet) -> None:
+    """Say a manifest again: by itself, signed as a packet; and listed by the next one."""
+    content = _manifest(sheet, "manifest of packet 52", 51, 52, ("52",))
+    before = "manifest of packet 52 once more, before its signature"
+    length = 4 + 16 + 2 * SIGNATURE_BYTES
+    header = ("header", head(53, FLAG_MANIFEST | FLAG_SIGNED, length, 0))
+    sheet.step(before, "concatenate", data=(header, *content))
+    _signed(sheet, "signature of the second copy", (b"dmmp packet 1", before))
     sheet.step(
-        "manifest of packets 42 and 43",
+        "manifest of packet 52 once more, as packet 53",
         "concatenate",
-        data=(
-            ("header, its number one before the first", head(first - 1, FLAG_MANIFEST, length, 0)),
-            *content,
-            "signature of the manifest",
-        ),
+        data=(before, "signature of the second copy"),
     )
+    _manifest(sheet, "manifest 53 that lists 52 again, and 54", 53, 52, ("52", "54"), again=1)
 
 
-def _heartbeat(sheet: Sheet) -> None:
+def _heartbeat(
+    sheet: Sheet, name: str, channel: int, stream: tuple[str, str], highest: int
+) -> None:
+    group, origin_address = map(ip_address, stream)
     beat = Heartbeat(
         session=SESSION,
         source=SOURCE.host,
         sequence=12,
         tree_version=TREE,
-        reserved=EPOCH << 16 | CHANNEL,
-        group=ip_address("239.10.20.30"),
-        origin_address=ip_address("10.1.2.3"),
-        highest=44,
+        reserved=EPOCH << 16 | channel,
+        group=group,
+        origin_address=origin_address,
+        highest=highest,
         started=1,
     )
     length = len(encode(beat)) - 24 + 4 + SIGNATURE_BYTES
     before = encode(beat)[:20] + length.to_bytes(4) + encode(beat)[24:]
     element = number("type SIGNATURE", TlvType.SIGNATURE, 2), number("length", SIGNATURE_BYTES, 2)
-    _signed(
-        sheet,
-        "signature of the heartbeat",
-        (b"dmmp heartbeat 1", ("header and fields", before), *element),
-    )
+    signature = f"signature of the {name}"
+    _signed(sheet, signature, (b"dmmp heartbeat 1", ("header and fields", before), *element))
     sheet.step(
-        "signed heartbeat",
+        f"signed {name}",
         "concatenate",
-        data=(("header and fields", before), *element, "signature of the heartbeat"),
+        data=(("header and fields", before), *element, signature),
+    )
+
+
+def _channel_of_keys(sheet: Sheet) -> None:
+    """Make the heartbeat and a packet of channel 0: signed, not sealed, epoch 0 in the packet."""
+    _heartbeat(sheet, "heartbeat of channel 0", 0, ("0.0.0.0", "0.0.0.0"), highest=1)
+    rekey = encode(next(made for _, made in key_examples() if isinstance(made, Rekey)))
+    header = head(1, FLAG_SIGNED, len(rekey) + SIGNATURE_BYTES, 0, channel=0)
+    content: tuple[Part, ...] = (("header", header), ("the Rekey of rekey.json", rekey))
+    _signed(sheet, "signature of packet 1 of channel 0", (b"dmmp packet 1", *content))
+    sheet.step(
+        "signed packet 1 of channel 0",
+        "concatenate",
+        data=(*content, "signature of packet 1 of channel 0"),
     )
 
 
@@ -239,11 +276,12 @@ def shared_secret() -> Sheet:
     sheet = Sheet(
         "shared_secret",
         "security.md, Shared secret",
-        "Session film, secret `correct horse battery staple`: the keys of all its hosts, and what "
-        "handshakes of either mode begin with.",
+        "Session film, secret `correct horse battery staple`: the session's id, the keys of all "
+        "its hosts, and what handshakes of either mode begin with.",
     )
     sheet.given("secret", b"correct horse battery staple")
     sheet.given("session name", b"film")
+    sheet.step("session id", "SHA-256, first 4 bytes", data=("session name",))
     sheet.step("salt", "SHA-256", data=("session name",))
     sheet.step("extracted", "HKDF-Extract", salt=("salt",), material=("secret",))
     for name, public, operation in (

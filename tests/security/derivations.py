@@ -33,6 +33,7 @@ OPERATIONS: dict[str, Callable[..., bytes]] = {
     "given": lambda value: value,
     "concatenate": lambda data: data,
     "SHA-256": lambda data: sha256(data).digest(),
+    "SHA-256, first 4 bytes": lambda data: sha256(data).digest()[:4],
     "SHA-256, first 16 bytes": lambda data: sha256(data).digest()[:16],
     "base32 of the first 10 bytes of SHA-256, lower case": lambda data: base64.b32encode(
         sha256(data).digest()[:10]

@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
 
+from dmmp.forwarding.proofs import Proofs
 from dmmp.messages import Heartbeat, KeyResponse, Rekey, decode
+from dmmp.roles.rendezvous_point import session_id
 from dmmp.security.authority import Authority
 from dmmp.security.cookies import mac, mac1_key, read_reply
 from dmmp.security.data_keys import DataKeys, data_key, opened
@@ -131,6 +133,7 @@ def test_the_handshake_by_ours() -> None:
 
 def test_a_shared_secret() -> None:
     made = values("shared_secret")
+    assert session_id("film") == int.from_bytes(made["session id"])
     party = SharedSecretParty(made["secret"], "film")
     assert party.static_secret == made["static key"]
     assert party.signer.public == made["public signing key"]
@@ -190,6 +193,37 @@ def test_data() -> None:
     assert isinstance(decode(made["signed heartbeat"]), Heartbeat)
     for name in ("packet in the clear", "sealed packet 42", "manifest of packets 42 and 43"):
         decode(made[name])
+
+
+def test_a_manifest_that_is_repeated() -> None:
+    """Both ways say of packet 52 what the first copy says, under a number that they may have."""
+    made = values("data")
+    verifier = Verifier(made["signing key of the origin"])
+    origin = 0x00DE0001 << 32 | 1
+    first = read_manifest(made["manifest of packet 52"][24:], origin, 1, verifier)
+    alone = made["manifest of packet 52 once more, as packet 53"]
+    assert packet_holds(verifier, alone)
+    assert read_manifest(alone[24:-64], origin, 1, verifier) == first
+    assert not first.may_have(53)
+    after = read_manifest(made["manifest 53 that lists 52 again, and 54"][24:], origin, 1, verifier)
+    assert after.may_have(53)
+    proofs = Proofs()
+    proofs.add(after, 0.0)
+    assert proofs.verdict(52, made["digest of packet 52"]) is True
+    assert proofs.verdict(53, bytes(16)) is None
+    assert proofs.verdict(54, made["digest of packet 54"]) is True
+
+
+def test_channel_0() -> None:
+    made = values("data")
+    verifier = Verifier(made["signing key of the origin"])
+    beat = decode(made["signed heartbeat of channel 0"])
+    assert isinstance(beat, Heartbeat)
+    assert beat_holds(verifier, made["signed heartbeat of channel 0"])
+    assert (beat.reserved & 0xFFFF, beat.group.is_unspecified, beat.highest) == (0, True, 1)
+    packet = made["signed packet 1 of channel 0"]
+    assert packet_holds(verifier, packet)
+    assert isinstance(decode(packet[24:-64]), Rekey)
 
 
 def test_group_keys() -> None:

@@ -152,6 +152,7 @@ def from_the_parent(tester: Tester) -> None:
     peer = stranger(tester)
     request = stage.parent.tell(JoinRequest, applicant=peer.record(), passes=3)
     answer = peer.expect(JoinResponse, where=lambda message: message.sequence == request.sequence)
+    need_places(stage.record)
     tester.equal(Status(answer.status), Status.SUCCESS, "the answer to the applicant")
 
 

@@ -103,7 +103,7 @@ def asks_for_promotion(tester: Tester) -> None:
     weak.uptime = 1
     rp = play_rp(tester, (weak,))
     rp.hosts = 3
-    weak.expect(RefreshRequest, within=5.0, where=CHILD)
+    need_places(weak.expect(RefreshRequest, within=5.0, where=CHILD).sender)
     request = weak.expect(PromotionRequest, within=95.0)
     tester.check(request.applicant.out_degree >= 4, "its record names a small out-degree")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dmmp.conformance.case import case
-from dmmp.conformance.peer import Peer
 from dmmp.conformance.playing import (
     SOURCE_ID,
     SUBJECT_ID,
@@ -19,6 +18,7 @@ from dmmp.conformance.staging import (
     Stream,
     answer_refresh,
     gaps,
+    have_wanted,
     of_kind,
     placed,
     stranger,
@@ -71,7 +71,7 @@ def relatives_refreshed(tester: Tester) -> None:
 
 @case("7/43", "When a steady flow stops the parent is probed, twice", *BOTH, seconds=10.0)
 def probed_in_silence(tester: Tester) -> None:
-    stage, _ = _in_the_flow(tester)
+    stage = _in_the_flow(tester)
     stage.parent.off(ProbeRequest)
     first = stage.parent.expect(ProbeRequest, within=SILENCE)
     again = stage.parent.expect(ProbeRequest, within=SILENCE)
@@ -80,7 +80,7 @@ def probed_in_silence(tester: Tester) -> None:
 
 @case("7/44", "A parent that answers the probe stays the parent", *BOTH, seconds=20.0)
 def stays_at_a_living_parent(tester: Tester) -> None:
-    stage, _ = _in_the_flow(tester)
+    stage = _in_the_flow(tester)
     stage.parent.expect(ProbeRequest, within=SILENCE)
     stage.parent.forget()
     stage.parent.expect(
@@ -91,7 +91,7 @@ def stays_at_a_living_parent(tester: Tester) -> None:
 
 @case("7/45", "A parent that answers no probe is left, and told so", *BOTH, seconds=10.0)
 def leaves_a_dead_parent(tester: Tester) -> None:
-    stage, _ = _in_the_flow(tester)
+    stage = _in_the_flow(tester)
     stage.parent.vanish()
     _expect_moved(stage, within=2.0)
 
@@ -130,7 +130,7 @@ def loop_noticed(tester: Tester) -> None:
 
 @case("7/49", "A parent in whose place another id answers is lost", *BOTH, seconds=10.0)
 def another_host_answers(tester: Tester) -> None:
-    stage, _ = _in_the_flow(tester)
+    stage = _in_the_flow(tester)
     parent = stage.parent
     parent.on(
         ProbeRequest,
@@ -171,7 +171,11 @@ def relatives_told(tester: Tester) -> None:
 
 @case("7/52", "With the parent lost the children hear that there is no path", *BOTH, seconds=10.0)
 def children_told(tester: Tester) -> None:
-    stage, child = _in_the_flow(tester)
+    stage = placed(tester)
+    child = add_child(tester, interest=EVERYTHING)
+    stream = Stream(tester)
+    stream.begin(stage.parent)
+    stream.flow(stage.parent)
     child.forget()
     stage.parent.vanish()
     said = child.expect(RefreshRequest, within=2.0, where=of_kind(RefreshKind.PARENT))
@@ -249,19 +253,17 @@ def no_place_below_an_orphan(tester: Tester) -> None:
     tester.equal(Status(answer.status), Status.NOT_JOINED, "the answer below an orphan")
 
 
-def _in_the_flow(tester: Tester) -> tuple[Placed, Peer]:
-    """Have a place, a child that wants the stream, and a steady flow that has just stopped."""
+def _in_the_flow(tester: Tester) -> Placed:
+    """Have a place, and a steady flow, which somebody wants, that has just stopped."""
     stage = placed(tester)
-    child = add_child(tester, interest=EVERYTHING)
     _flow(stage).flow(stage.parent)
     stage.parent.forget()
-    return stage, child
+    return stage
 
 
 def _flow(stage: Placed) -> Stream:
     """Announce a stream from the parent, and see to it that somebody wants it."""
-    if not any(peer.name == "child" for peer in stage.tester.peers.values()):
-        add_child(stage.tester, interest=EVERYTHING)
+    have_wanted(stage)
     stream = Stream(stage.tester)
     stream.begin(stage.parent)
     return stream

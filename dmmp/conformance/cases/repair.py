@@ -14,6 +14,7 @@ from dmmp.conformance.staging import (
     Stream,
     bitmap,
     datagrams,
+    have_wanted,
     marked,
     numbers,
     of_kind,
@@ -44,6 +45,17 @@ def _served(tester: Tester, *sent: int) -> tuple[Placed, Peer, Stream]:
     return stage, child, stream
 
 
+def _sent(tester: Tester, *sent: int) -> tuple[Placed, Stream]:
+    """Have a place and somebody who wants the stream, and send these packets."""
+    stage = placed(tester)
+    have_wanted(stage)
+    stream = Stream(tester)
+    stream.begin(stage.parent)
+    stream.send(stage.parent, *sent)
+    tester.wait(tester.timing.answer)
+    return stage, stream
+
+
 def _ask(peer: Peer, stream: Stream, base: int, *wanted: int, bits: bytes | None = None) -> None:
     """Send a Data Request for these numbers."""
     marks = bitmap(base, wanted) if bits is None else bits
@@ -52,7 +64,7 @@ def _ask(peer: Peer, stream: Stream, base: int, *wanted: int, bits: bytes | None
 
 @case("8/14", "What is missing is asked of the parent, and nothing else", *BOTH)
 def gap_asked_for(tester: Tester) -> None:
-    stage, _, stream = _served(tester, 1, 2, 5, 6)
+    stage, stream = _sent(tester, 1, 2, 5, 6)
     asked = stage.parent.expect(DataRequest)
     tester.equal((asked.origin, asked.channel), (stream.origin, 1), "the channel asked for")
     tester.equal(marked(asked), [3, 4], "the numbers asked for")
@@ -60,7 +72,7 @@ def gap_asked_for(tester: Tester) -> None:
 
 @case("8/15", "A heartbeat shows that the newest are missing", *BOTH)
 def tail_asked_for(tester: Tester) -> None:
-    stage, _, stream = _served(tester, 1, 2, 3)
+    stage, stream = _sent(tester, 1, 2, 3)
     stream.beat(stage.parent, 5)
     asked = stage.parent.expect(DataRequest)
     tester.equal(marked(asked), [4, 5], "the numbers asked for")
@@ -68,7 +80,7 @@ def tail_asked_for(tester: Tester) -> None:
 
 @case("8/16", "It asks again, and gives up after 2 s", *BOTH, seconds=10.0)
 def asked_again(tester: Tester) -> None:
-    stage, _, _ = _served(tester, 1, 2, 4)
+    stage, _ = _sent(tester, 1, 2, 4)
     noticed = tester.now
     tester.wait(GIVEN_UP)
     asked = len(stage.parent.seen(DataRequest))
@@ -81,6 +93,7 @@ def asked_again(tester: Tester) -> None:
 @case("8/17", "Later relatives are asked, too", "member", seconds=30.0)
 def relatives_asked(tester: Tester) -> None:
     stage, backups, siblings = with_relatives(tester)
+    have_wanted(stage)
     _gap_in_a_stream(stage)
     came = tester.take((*backups, *siblings), (DataRequest,), within=1.5)
     tester.check(came is not None, "no relative is asked for what the parent does not send")
@@ -89,7 +102,8 @@ def relatives_asked(tester: Tester) -> None:
 @case("8/18", "Of a relative only what was asked for is taken", "member", seconds=30.0)
 def relatives_data(tester: Tester) -> None:
     stage, backups, siblings = with_relatives(tester)
-    child, stream = _gap_in_a_stream(stage)
+    child = add_child(tester, interest=EVERYTHING)
+    stream = _gap_in_a_stream(stage)
     relatives = (*backups, *siblings)
     relatives[0].send_bytes(stream.packet(9))
     came = tester.take(relatives, (DataRequest,), within=1.5)
@@ -100,13 +114,12 @@ def relatives_data(tester: Tester) -> None:
     tester.equal(sorted(numbers(child)), [1, 2, 3, 4], "the numbers that came")
 
 
-def _gap_in_a_stream(stage: Placed) -> tuple[Peer, Stream]:
+def _gap_in_a_stream(stage: Placed) -> Stream:
     """Let number 3 of a stream be missing."""
-    child = add_child(stage.tester, interest=EVERYTHING)
     stream = Stream(stage.tester)
     stream.begin(stage.parent)
     stream.send(stage.parent, 1, 2, 4)
-    return child, stream
+    return stream
 
 
 @case("8/19", "What was missing goes to the branches when it comes", *BOTH)
@@ -206,7 +219,7 @@ def asked_of_a_new_parent(tester: Tester) -> None:
     other = play_parent(tester, "other", 0x120)
     other.delay = 0.02
     stage = placed(tester, (other,))
-    add_child(tester, interest=EVERYTHING)
+    have_wanted(stage)
     stream = Stream(tester)
     stream.begin(stage.parent)
     stream.send(stage.parent, 1, 2, 3)

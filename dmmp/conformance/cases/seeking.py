@@ -151,7 +151,8 @@ def offer_confirmed(tester: Tester) -> None:
     _, parent, confirmation = seat(tester)
     tester.equal(confirmation.source, SUBJECT_ID, "the source of the confirmation")
     tester.equal(confirmation.sender.host, SUBJECT_ID, "the host in its record")
-    tester.check(confirmation.sender.out_degree > 0, "its record names no out-degree")
+    said = parent.ask(ProbeRequest, timestamp=1).sender
+    tester.equal(confirmation.sender.out_degree, said.out_degree, "the out-degree in its record")
     wanted = [record.group for record in confirmation.interest]
     tester.equal(len(wanted), len(set(wanted)), "the number of groups that it names")
     tester.check(not parent.seen(LeaveReport), "it leaves the place that it has just taken")

@@ -8,6 +8,7 @@ from dmmp.conformance.playing import (
     add_child,
     apply_for_place,
     choose,
+    need_places,
     play_parent,
     play_rp,
     play_source,
@@ -69,6 +70,8 @@ def member_becomes_super_node(tester: Tester) -> None:
     source = play_source(tester)
     source.off(RefreshRequest)
     answer = source.ask(SetupRequest, sender=source.record())
+    if answer.status == Status.INCAPABLE:
+        need_places(answer.sender)
     tester.equal(Status(answer.status), Status.SUCCESS, "the answer to the source")
     request = source.expect(RefreshRequest, within=3.0, where=of_kind(RefreshKind.CHILD))
     tester.check(not parent.seen(LeaveReport), "it left its parent before the mesh had confirmed")
@@ -270,6 +273,7 @@ def renews_registration(tester: Tester) -> None:
 def successor_claims(tester: Tester) -> None:
     rp, parent, confirmation = seat(tester)
     named = confirmation.sender
+    need_places(named)
     answer_refresh(
         parent, RefreshKind.CHILD, lambda message: refreshed(parent, message, successor=named)
     )
