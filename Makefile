@@ -37,7 +37,7 @@ lab-quick: setup
 
 # The whole report, docs/laboratory.html: hours, taken up again where it was stopped. The external
 # checks come first, and end it if one fails. docs/laboratory.md explains.
-LAB_STUDIES = trees ablation transit-stub globe churn scaling
+LAB_STUDIES = trees ablation transit-stub globe churn jsac scaling large
 lab-report: setup
 	.venv/bin/dmmp lab run checks --out build/lab/checks
 	for study in $(LAB_STUDIES); do \

@@ -28,7 +28,7 @@ LEAF = REPOSITORY / "interop" / "leaf-c"
 VECTORS = REPOSITORY / "tests" / "vectors" / "messages"
 HOSTS = ("rp", "source", "s1", "s2", "m1", "m2", "leaf")
 PATIENCE = 20.0
-SETTLE = 6.0
+SETTLE = 12.0
 """Until the leaf has refreshed its relatives, so that it may ask them and take them for parents."""
 
 FLOWS = {"ipv4": "239.1.2.3:5004", "ipv6": "[ff1e::1234]:5004"}
@@ -133,8 +133,17 @@ def check(leaf: Leaf, sent: dict[str, object]) -> dict[str, int]:
     return counters
 
 
-@pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("security", ["none", "certificates", "psk"])
+@pytest.mark.parametrize(
+    ("security", "version"),
+    [
+        ("none", 4),
+        ("certificates", 6),
+        *(
+            pytest.param(security, version, marks=pytest.mark.long)
+            for security, version in [("none", 6), ("certificates", 4), ("psk", 4), ("psk", 6)]
+        ),
+    ],
+)
 def test_the_stream_is_whole_though_the_parent_is_killed(
     sanitized: Path, directory: Path, security: str, version: int
 ) -> None:
@@ -157,7 +166,7 @@ def test_the_stream_is_whole_though_the_parent_is_killed(
         assert leaf.log.read_text().count("joined below") >= 2
 
 
-@pytest.mark.parametrize("security", ["none", "certificates"])
+@pytest.mark.parametrize("security", [pytest.param("none", marks=pytest.mark.long), "certificates"])
 def test_what_the_path_loses_is_repaired(sanitized: Path, directory: Path, security: str) -> None:
     flow = FLOWS["ipv4"]
     with Internet.build(HOSTS) as internet, start(internet, directory, security, 4) as overlay:
@@ -171,7 +180,7 @@ def test_what_the_path_loses_is_repaired(sanitized: Path, directory: Path, secur
         assert check(leaf, sent)["repaired"] > 0
 
 
-@pytest.mark.parametrize("security", ["certificates", "psk"])
+@pytest.mark.parametrize("security", ["certificates", pytest.param("psk", marks=pytest.mark.long)])
 def test_keys_change_under_the_stream_while_others_come_and_go(
     sanitized: Path, directory: Path, security: str
 ) -> None:
@@ -192,6 +201,7 @@ def test_keys_change_under_the_stream_while_others_come_and_go(
         assert len(set(re.findall(r"epoch (\d+)", leaf.log.read_text()))) >= 3
 
 
+@pytest.mark.long
 def test_valgrind_finds_nothing(unsanitized: Path, directory: Path) -> None:
     valgrind = shutil.which("valgrind")
     assert valgrind is not None, "apt-get install valgrind"
@@ -214,7 +224,14 @@ def test_valgrind_finds_nothing(unsanitized: Path, directory: Path) -> None:
         assert "==" not in leaf.log.read_text()
 
 
-@pytest.mark.parametrize(("version", "interface"), [(4, "lo"), (4, UPLINK), (6, UPLINK)])
+@pytest.mark.parametrize(
+    ("version", "interface"),
+    [
+        (4, "lo"),
+        pytest.param(4, UPLINK, marks=pytest.mark.long),
+        pytest.param(6, UPLINK, marks=pytest.mark.long),
+    ],
+)
 def test_programs_on_its_machine_receive_the_group(
     sanitized: Path, directory: Path, version: int, interface: str
 ) -> None:
