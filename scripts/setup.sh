@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(ffmpeg iperf nftables iproute2 tcpdump tshark procps)
+packages=(ffmpeg iperf nftables iproute2 tcpdump tshark procps gcc libc6-dev libssl-dev pkg-config valgrind)
 stamp=.venv/.dmmp-set-up
 index_fresh=no
 
