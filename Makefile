@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` shows it working, `make test` proves it.
 
-.PHONY: setup demo resilience bench bench-peers fuzz lab-quick lab-report draft test check clean
+.PHONY: setup demo resilience bench bench-peers fuzz lab-quick lab-report draft interop test check clean
 
 # The virtual environment and the Debian packages; a moment when they are there already.
 setup:
@@ -48,6 +48,11 @@ lab-report: setup
 # The notes as one document in the shape of an Internet-Draft: build/draft/, text, HTML and XML.
 draft: setup
 	.venv/bin/python -m interop.draft $(OPTIONS)
+
+# Who understands whom: every scenario with every pair of implementations, in namespaces; a table,
+# ten minutes. interop/CONTRACT.md says how another implementation takes part.
+interop: setup
+	.venv/bin/python -m interop.runner $(OPTIONS)
 
 # Everything, also what needs root and minutes.
 test: setup
