@@ -6,6 +6,7 @@ nodes are S2 at 198.51.100.20 and S3 at 2001:db8::30, members M4 to M6. Addresse
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TypedDict
 
@@ -77,7 +78,7 @@ def at(address: str, port: int = 47700) -> Endpoint:
 
 RENDEZVOUS_POINT = at("192.0.2.1")
 SOURCE = HostRecord(
-    HostId(1), at("198.51.100.10"), HostFlag.SOURCE, 0, 3, 1, uptime=3600, delay_us=0
+    HostId(1), at("198.51.100.10"), HostFlag.SOURCE, 0, 3, 0, uptime=3600, delay_us=0
 )
 S2 = HostRecord(
     HostId(2), at("198.51.100.20"), HostFlag.SUPER_NODE, 1, 8, 5, uptime=3500, delay_us=12_000
@@ -87,8 +88,10 @@ S3 = HostRecord(
 )
 M4 = HostRecord(HostId(4), at("203.0.113.40"), HostFlag.NONE, 2, 2, 2, uptime=600, delay_us=15_250)
 M5 = HostRecord(HostId(5), at("203.0.113.50"), HostFlag.NONE, 3, 4, 4, uptime=120, delay_us=19_000)
-NEWCOMER = HostRecord(endpoint=at("203.0.113.60"), out_degree=2, free_slots=2)
-M6 = HostRecord(HostId(6), at("203.0.113.60"), HostFlag.NONE, out_degree=2, free_slots=2)
+NEWCOMER = HostRecord(out_degree=2)
+M6 = HostRecord(HostId(6), at("203.0.113.60"), HostFlag.NONE, out_degree=2)
+RP = HostRecord(HostId(0x0A0B0C0D))
+"""Its id in the session; in most of its answers the header says 0 all the same."""
 
 GROUP = ip_address("239.10.20.30")
 GROUP_V6 = ip_address("ff1e::1234")
@@ -118,7 +121,6 @@ def _control(sender: HostRecord, sequence: int) -> Control:
 
 
 def _bootstrap() -> list[tuple[str, Message]]:
-    rp = HostRecord()
     return [
         (
             "which RPs serve demo",
@@ -131,7 +133,7 @@ def _bootstrap() -> list[tuple[str, Message]]:
         (
             "two RPs, IPv4 and IPv6",
             SubscriptionResponse(
-                **_control(rp, 0x5EED0001),
+                **_control(RP, 0x5EED0001),
                 lifetime=3600,
                 rendezvous_points=(RENDEZVOUS_POINT, at("2001:db8::1")),
             ),
@@ -163,12 +165,12 @@ def _bootstrap() -> list[tuple[str, Message]]:
 
 
 def _registered() -> list[tuple[str, Message]]:
-    rp = HostRecord()
+    unsaid = HostRecord()
     return [
         (
             "an id and two super nodes",
             PingRpResponse(
-                **_control(rp, 0x5EED0002),
+                **_control(RP, 0x5EED0002),
                 phase=Phase.RUNNING,
                 host=M6.host,
                 observed=M6.endpoint,
@@ -177,25 +179,36 @@ def _registered() -> list[tuple[str, Message]]:
             ),
         ),
         (
-            "session without a source yet",
+            "session without a super node yet",
             PingRpResponse(
-                **_control(rp, 2), status=Status.NO_SOURCE, phase=Phase.BUILDING, host=M6.host
+                **_control(RP, 2),
+                phase=Phase.BUILDING,
+                host=M6.host,
+                observed=M6.endpoint,
+                hosts=1,
             ),
         ),
         (
             "twelve candidates, as many as fit",
-            PingRpResponse(**_control(rp, 3), host=M6.host, hosts=5000, super_nodes=(S2, S3) * 6),
+            PingRpResponse(
+                **_control(RP, 3),
+                phase=Phase.RUNNING,
+                host=M6.host,
+                observed=M6.endpoint,
+                hosts=5000,
+                super_nodes=(S2, S3) * 6,
+            ),
         ),
         ("where is the source", SourceRequest(**_control(M6, 0x5EED0004), host=M6)),
         (
             "a host offers itself as super node",
             SourceRequest(
                 **_control(M5, 9),
-                host=HostRecord(M5.host, M5.endpoint, HostFlag.OFFERS, out_degree=4, free_slots=4),
+                host=HostRecord(M5.host, M5.endpoint, HostFlag.OFFERS, out_degree=4),
             ),
         ),
-        ("the source", SourceResponse(**_control(rp, 0x5EED0004), origin=SOURCE)),
-        ("failure", SourceResponse(**_control(rp, 5), status=Status.NO_SOURCE)),
+        ("the source", SourceResponse(**_control(unsaid, 0x5EED0004), origin=SOURCE)),
+        ("failure", SourceResponse(**_control(unsaid, 5), status=Status.NO_SOURCE)),
     ]
 
 
@@ -208,13 +221,18 @@ def _joining() -> list[tuple[str, Message]]:
                 **_control(S2, 0x5EED0010),
                 parent=S2,
                 super_node=S2.host,
-                root_path=(S2.host, SOURCE.host),
+                root_path=(SOURCE.host,),
             ),
         ),
         (
             "full: ask my children",
             ClusterResponse(
-                **_control(S2, 0x5EED0011), status=Status.FULL, parent=S2, children=(M4, M5)
+                **_control(S2, 0x5EED0011),
+                status=Status.FULL,
+                parent=S2,
+                super_node=S2.host,
+                root_path=(SOURCE.host,),
+                children=(M4, M5),
             ),
         ),
         (
@@ -231,20 +249,26 @@ def _joining() -> list[tuple[str, Message]]:
                 **_control(M4, 0x5EED0012),
                 parent=M4,
                 super_node=S2.host,
-                root_path=(M4.host, S2.host, SOURCE.host),
+                root_path=(S2.host, SOURCE.host),
             ),
         ),
         (
             "refused: the applicant is above me",
-            JoinResponse(**_control(M5, 0x5EED0013), status=Status.LOOP, parent=M5),
+            JoinResponse(
+                **_control(M5, 0x5EED0013),
+                status=Status.LOOP,
+                parent=M5,
+                super_node=S2.host,
+                root_path=(M6.host, S2.host, SOURCE.host),
+            ),
         ),
         (
             "the deepest root path",
             JoinResponse(
                 **_control(M5, 3),
-                parent=M5,
-                super_node=S2.host,
-                root_path=tuple(HostId(1000 + hop) for hop in range(64)),
+                parent=replace(M5, depth=64),
+                super_node=HostId(1062),
+                root_path=(*(HostId(1000 + hop) for hop in range(63)), SOURCE.host),
             ),
         ),
     ]
@@ -301,7 +325,7 @@ def _liveness() -> list[tuple[str, Message]]:
                 sender=S2,
                 super_node=S2.host,
                 root_path=(SOURCE.host,),
-                backups=(SOURCE, S3),
+                backups=(S3,),
             ),
         ),
         (
@@ -349,7 +373,7 @@ def _leaving() -> list[tuple[str, Message]]:
         ),
         (
             "found a better parent",
-            LeaveReport(**_control(M5, 0x5EED0042), reason=LeaveReason.MOVED, replacement=S2),
+            LeaveReport(**_control(M5, 0x5EED0042), reason=LeaveReason.MOVED),
         ),
         ("farewell", LeaveResponse(**_control(S2, 0x5EED0040))),
     ]

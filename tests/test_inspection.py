@@ -100,7 +100,7 @@ def test_a_cut_message_shows_what_was_readable() -> None:
 
 
 def test_a_list_that_is_too_long_ends_the_reading() -> None:
-    datagram = bytearray(encode(EXAMPLES["place given by the super node"]))
+    datagram = bytearray(encode(EXAMPLES["offer at depth two"]))
     count_at = HEADER_BYTES + 1 + 36 + 4
     assert datagram[count_at] == 2
     datagram[count_at] = 65

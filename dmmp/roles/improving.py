@@ -177,7 +177,7 @@ class ImprovingRole(YieldingRole):
         assert part.below is not None
         self.standing.children.adopt(part.below)
         if not self.alarms.is_set(Alarm.SWEEP):
-            self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
+            self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
         joined = self.standing.make(JoinNotification, parent=message.sender)
         # Its own Refresh to this host is the answer.
         yield self.standing.ask(joined, part.endpoint, now, self.parameters.join_tries)

@@ -220,7 +220,7 @@ class ParentRole(RegisteredRole):
         if is_new:
             yield Report(ChildAdded(host, sender))
             if not self.alarms.is_set(Alarm.SWEEP):
-                self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
+                self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
         yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         if is_new or changed:
             yield from self.on_subtree_changed(now)
@@ -320,7 +320,7 @@ class ParentRole(RegisteredRole):
         children = self.standing.children
         self.standing.kinship.expire(now)
         for host, child in list(children.confirmed.items()):
-            if child.expires + self.parameters.refresh_cluster <= now:
+            if child.expires + self.parameters.sweep <= now:
                 yield from self.drop_child(host, "silent", now)
             elif child.expires <= now:
                 yield from self.probe(child.endpoint, now)
@@ -328,7 +328,7 @@ class ParentRole(RegisteredRole):
             yield from self.install(now)
             yield from self.on_subtree_changed(now)
         if children.confirmed:
-            self.alarms.set(Alarm.SWEEP, now + self.parameters.refresh_cluster)
+            self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
 
     def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
         """Send a relative what it lacks and this host holds (slide 17, Decision 18)."""

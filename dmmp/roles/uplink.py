@@ -72,8 +72,6 @@ class UplinkRole(ParentRole):
         self.announced = Announced()
         self.failures = 0
         self.round_trip = RoundTrip()
-        self.is_ahead = False
-        """Whether the parent's last answer told of an older tree version than this host has."""
 
     # Keeping the parent.
 
@@ -185,8 +183,11 @@ class UplinkRole(ParentRole):
         if message.status != Status.SUCCESS:
             yield from self.lose_parent(f"refused, status {message.status}", now)
             return
-        self.follow_tree_version(message)
+        has_fallen = self.follow_tree_version(message)
         yield from self.note_parent(parent, message, now)
+        if has_fallen and self.parent() is not None:
+            yield from self.install(now)
+            yield from self.tell_children(now)
         if self.announced.dirty:
             yield from self.on_subtree_changed(now)
 
@@ -235,25 +236,26 @@ class UplinkRole(ParentRole):
                 self.standing.kinship.admit(message.source, sender, until)
             yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         elif parent is not None and sender == parent.endpoint:
-            self.note_tree_version(message)
+            has_fallen = self.follow_tree_version(message)
             yield from self.note_parent(parent, message, now)
+            if has_fallen and self.parent() is not None:
+                yield from self.install(now)
+                yield from self.tell_children(now)
 
     def note_tree_version(self, message: Message) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""
         if serial_newer(message.tree_version, self.standing.tree_version, 8):
             self.standing.tree_version = message.tree_version
 
-    def follow_tree_version(self, message: Message) -> None:
-        """Take over the parent's tree version: an older one at its second word (Decision 16).
+    def follow_tree_version(self, message: Message) -> bool:
+        """Take over the parent's tree version, an older one too (Decision 16); tell if it was.
 
         Where the source and its rendezvous points begin anew, those below may remember more than
-        they do, and would drop all data as that of an old tree.
+        they do, and would drop all data as that of an old tree. Data of newer ones is taken anyway.
         """
         is_older = serial_newer(self.standing.tree_version, message.tree_version, 8)
-        if is_older and self.is_ahead:
-            self.standing.tree_version = message.tree_version
-        self.is_ahead = is_older and not self.is_ahead
-        self.note_tree_version(message)
+        self.standing.tree_version = message.tree_version
+        return is_older
 
     def on_retire(self, key: Hashable, now: Instant) -> Actions:
         """Stop accepting data from the parent before (Decision 16)."""

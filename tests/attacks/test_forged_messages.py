@@ -35,6 +35,8 @@ class Scene:
 
     def __init__(self, seed: int = 1) -> None:
         self.stage = Stage(seed)
+        # Until everybody has refreshed its parent once, and knows the tree version.
+        self.stage.run(12.0)
         self.eve = self.stage.members.pop()
         self.victims = [self.stage.rp, *self.stage.hosts]
         self.people = [person(self.stage, node) for node in self.stage.hosts]
