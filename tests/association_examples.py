@@ -1,7 +1,8 @@
 """A handshake and what follows, with keys that anyone can recompute: examples of the associations.
 
 Host 1 calls host 2. Static secrets are 32 bytes 0x11 and 0x22, ephemeral ones 0x33 and 0x44; the
-prologue is `dmmp example`, the cookie's secret is not needed to read it.
+prologue is `dmmp example`, the cookie's secret is not needed to read it. The heartbeat is signed
+with the Ed25519 secret of 32 bytes 0x55.
 """
 
 from __future__ import annotations

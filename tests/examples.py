@@ -60,6 +60,8 @@ from dmmp.messages.common import (
     RefreshKind,
     Status,
 )
+from dmmp.security.manifest import signed_beat
+from dmmp.security.signing import SIGNATURE_BYTES, Signer
 from dmmp.tun.packets import wrap_udp
 from dmmp.types import Endpoint, HostId, SessionId
 from tests.association_examples import association_examples
@@ -414,7 +416,7 @@ def _data() -> list[tuple[str, Message]]:
         (
             "announcement before any data",
             Heartbeat(
-                **_control(SOURCE, 0),
+                **_control(SOURCE, 1),
                 reserved=0x01000002,
                 group=GROUP_V6,
                 origin_address=CAMERA_V6,
@@ -449,9 +451,16 @@ def _data() -> list[tuple[str, Message]]:
     ]
 
 
+def signed_heartbeat() -> bytes:
+    """Give the announcement of channel 1 as a secured session has it: signed by the source."""
+    beat = next(made for _, made in _data() if isinstance(made, Heartbeat))
+    blank = Tlv(TlvType.SIGNATURE, bytes(SIGNATURE_BYTES))
+    content = encode(replace(beat, tlvs=(blank,)))[:-SIGNATURE_BYTES]
+    return content + signed_beat(Signer(bytes((0x55,)) * 32), content)
+
+
 def examples() -> list[tuple[str, Message]]:
     """List the examples: a name and a message, every class at least once."""
-    beat = encode(next(made for _, made in _data() if isinstance(made, Heartbeat)))
     return [
         *_data(),
         *_bootstrap(),
@@ -462,7 +471,9 @@ def examples() -> list[tuple[str, Message]]:
         *_probes_and_reports(),
         *_leaving(),
         *_promotion(),
-        *association_examples(M6.endpoint, encode(LeaveReport(**_control(M6, 0x5EED0070))), beat),
+        *association_examples(
+            M6.endpoint, encode(LeaveReport(**_control(M6, 0x5EED0070))), signed_heartbeat()
+        ),
         *key_examples(),
         *introducing_examples(),
     ]

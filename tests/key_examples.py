@@ -49,7 +49,7 @@ def key_examples() -> list[tuple[str, Message]]:
         ),
         (
             "leaf 2 has gone, the others get fresh keys",
-            Rekey(**source, epoch=1002, renewals=renewals),
+            Rekey(session=SESSION, source=SOURCE, epoch=1002, renewals=renewals),
         ),
         ("M4 renews its membership", KeyRequest(**m4, sequence=0x5EED0071, epoch=1002)),
         (

@@ -5,11 +5,11 @@ Keys and datagrams are those of `tests.association_examples`.
 
 from __future__ import annotations
 
-from dmmp.messages import Heartbeat, LeaveReport, encode
+from dmmp.messages import LeaveReport, encode
 from dmmp.messages.header import HEADER, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from tests.association_examples import INDEX_1, INDEX_2, PROLOGUE, SAID
-from tests.examples import M6, SESSION, TREE, examples
+from tests.examples import M6, SESSION, TREE, signed_heartbeat
 from tests.security.derivations import Part, Sheet, number
 
 NAME = b"Noise_IK_25519_AESGCM_SHA256"
@@ -266,5 +266,4 @@ def _transport(sheet: Sheet) -> None:
 def _inner() -> tuple[bytes, bytes]:
     """Give what is inside of the examples of Sealed and HopSealed: a farewell, a heartbeat."""
     farewell = LeaveReport(session=SESSION, source=M6.host, sequence=0x5EED0070, tree_version=TREE)
-    beat = next(made for _, made in examples() if isinstance(made, Heartbeat))
-    return encode(farewell), encode(beat)
+    return encode(farewell), signed_heartbeat()
