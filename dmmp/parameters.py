@@ -19,7 +19,7 @@ class Parameters:
     retry_first: float = 0.25  # Decision 9: first retransmission
     retry_tries: int = 5  # Decision 9: then the next candidate
     probe_tries: int = 2  # Decision 11: silence, then two probes, then inactive
-    claim_tries: int = 3  # Decision 56: probes of a source before another takes its place
+    claim_tries: int = 3  # Decision 21: probes of a source before another takes its place
     doubt_tries: int = 5  # slide 18: probes of a relative that nobody waits for
     distrust: float = 60.0  # Decision 67: who passed on forgeries is no parent so long
     probe_wait_least: float = 0.05  # Decision 11: the shortest wait for an answer to a probe

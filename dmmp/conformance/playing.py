@@ -6,6 +6,7 @@ about. `Peer.on` and `Peer.off` change single answers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dmmp.conformance.case import Unsupported
@@ -247,14 +248,20 @@ def add_child(
     name: str = "child",
     host: int = 0x0000_0200,
     interest: tuple[Interest, ...] = (),
+    prepare: Callable[[Peer], object] | None = None,
     **fields: FieldValue,
 ) -> Peer:
-    """Make a peer a child of the implementation under test: asked for, offered, confirmed."""
+    """Make a peer a child of the implementation under test: asked for, offered, confirmed.
+
+    `prepare` is what is done to the peer before it says its first word.
+    """
     child = tester.peer(name)
     child.host = HostId(host)
     for key, value in fields.items():
         setattr(child, key, value)
     answer_plainly(child)
+    if prepare is not None:
+        prepare(child)
     offered = apply_for_place(child)
     tester.equal(Status(offered.status), Status.SUCCESS, "the answer to a Join Request")
     child.root_path = (offered.parent.host, *offered.root_path)

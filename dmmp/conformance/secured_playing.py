@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from dmmp.conformance.peer import Peer
 from dmmp.conformance.playing import (
     SOURCE_ID,
-    answer_plainly,
-    apply_for_place,
+    add_child,
     choose,
     play_parent,
     play_source,
-    refresh,
-    refreshed,
     seat,
     settle,
 )
@@ -22,8 +19,7 @@ from dmmp.conformance.secured import SOURCE, SUPER_NODE, secure, session_of
 from dmmp.conformance.staging import PROGRAM, WANTED, Placed
 from dmmp.conformance.tester import Tester
 from dmmp.interest import Interest
-from dmmp.messages import Credential, Data, Heartbeat, RefreshRequest, encode
-from dmmp.messages.common import Status
+from dmmp.messages import Credential, Data, Heartbeat, encode
 from dmmp.messages.header import FLAG_HEARTBEAT, FLAG_MANIFEST, FLAG_SEALED, FLAG_SIGNED
 from dmmp.messages.options import TlvType
 from dmmp.messages.schema import FieldValue, Tlv
@@ -58,20 +54,7 @@ def secured_child(
     **fields: FieldValue,
 ) -> Peer:
     """Make a peer with a member's credential a child of the implementation under test."""
-    child = tester.peer(name)
-    child.host = HostId(host)
-    for key, value in fields.items():
-        setattr(child, key, value)
-    answer_plainly(child)
-    secure(child)
-    offered = apply_for_place(child)
-    tester.equal(Status(offered.status), Status.SUCCESS, "the answer to a Join Request")
-    child.root_path = (offered.parent.host, *offered.root_path)
-    child.depth, child.cluster = len(child.root_path), offered.super_node
-    confirmed = refresh(child, interest=interest)
-    tester.equal(Status(confirmed.status), Status.SUCCESS, "the answer to the confirmation")
-    child.on(RefreshRequest, lambda message: refreshed(child, message))
-    return child
+    return add_child(tester, name, host, interest, secure, **fields)
 
 
 @dataclass(slots=True)

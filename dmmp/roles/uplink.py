@@ -183,11 +183,7 @@ class UplinkRole(ParentRole):
         if message.status != Status.SUCCESS:
             yield from self.lose_parent(f"refused, status {message.status}", now)
             return
-        has_fallen = self.follow_tree_version(message)
         yield from self.note_parent(parent, message, now)
-        if has_fallen and self.parent() is not None:
-            yield from self.install(now)
-            yield from self.tell_children(now)
         if self.announced.dirty:
             yield from self.on_subtree_changed(now)
 
@@ -200,6 +196,7 @@ class UplinkRole(ParentRole):
             reason = "loop" if self.standing.host in path else "too deep"
             yield from self.lose_parent(reason, now)
             return
+        has_fallen = self.follow_tree_version(message)
         kept = replace(
             parent,
             record=located(message.sender, parent.endpoint),
@@ -209,7 +206,7 @@ class UplinkRole(ParentRole):
         if isinstance(message, RefreshResponse):
             kept = with_relatives(kept, message)
         self.keep(kept)
-        if path != parent.path or message.super_node != parent.super_node:
+        if has_fallen or path != parent.path or message.super_node != parent.super_node:
             yield from self.tell_children(now)
         yield from self.on_relatives_named(now)
 
@@ -236,11 +233,7 @@ class UplinkRole(ParentRole):
                 self.standing.kinship.admit(message.source, sender, until)
             yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         elif parent is not None and sender == parent.endpoint:
-            has_fallen = self.follow_tree_version(message)
             yield from self.note_parent(parent, message, now)
-            if has_fallen and self.parent() is not None:
-                yield from self.install(now)
-                yield from self.tell_children(now)
 
     def note_tree_version(self, message: Message) -> None:
         """Take over the tree version that comes down from the source (Decision 16)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dmmp.actions import Action
+from dmmp.actions import Action, Send
 from dmmp.events import ChildLost, Claimed, ParentLost
 from dmmp.messages import JoinRequest, JoinResponse, LeaveReport, RefreshRequest, RefreshResponse
 from dmmp.messages.common import HostRecord, LeaveReason, RefreshKind, Status
@@ -112,3 +112,30 @@ def test_where_children_are_full_one_with_room_is_named_but_never_the_dead() -> 
         now = alarm[0]
         actions = member.wake(now)
     raise AssertionError("it never asked the other super node")
+
+
+def test_an_older_tree_version_of_the_parent_is_taken_over_and_told_below() -> None:
+    """Where source and rendezvous point began anew, data of the new tree would be dropped."""
+    member, now = joined(), 11.0
+    adopt(member, 9, now)
+    told = []
+    for version in (7, 7, 5):
+        asked: list[Send] = []
+        while not asked:
+            alarm = member.next_alarm()
+            assert alarm is not None
+            now = alarm[0]
+            asked = [send for send in sends(member.wake(now), RefreshRequest) if send.to == at(3)]
+        response = answer(
+            asked[0],
+            RefreshResponse,
+            3,
+            sender=super_node(3),
+            super_node=HostId(3),
+            root_path=(HostId(2),),
+            tree_version=version,
+        )
+        actions = member.receive(response, at(3), now)
+        assert member.view(now).tree_version == version
+        told.append([send.to for send in sends(actions, RefreshRequest)].count(at(9)))
+    assert told[1:] == [0, 1]
