@@ -10,7 +10,7 @@ import base64
 import re
 from typing import NamedTuple
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -66,7 +66,8 @@ def read_pem(text: str) -> Held:
 def _private_key(content: bytes) -> Ed25519PrivateKey | X25519PrivateKey:
     try:
         key = serialization.load_der_private_key(content, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+        # The last is what the library makes of a key of a wrong length.
         raise UsageError(
             "a private key cannot be read; take the file from where it was made"
         ) from None

@@ -174,6 +174,9 @@ BAD_FILES = {
         "MEcCAQAwBQYDK2VxBDsEOWyCpWLLgI0Q1jK+ichRPr9skp803fqMn2PJlg7240ij\n"
         "UoyKP8wvBE45o/xblEkvjwMudUmiAJj5Ww==\n-----END PRIVATE KEY-----\n"
     ),
+    "a key of no bytes": (
+        "-----BEGIN PRIVATE KEY-----\nMA4CAQAwBQYDK2VuBAIEAA==\n-----END PRIVATE KEY-----\n"
+    ),
     "endless": "".join(PARTS) + " " * 20000,
 }
 

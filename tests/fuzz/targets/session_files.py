@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -14,6 +15,13 @@ from tests.security.certifying import SESSION, STATIC_KEY, authority, credential
 
 ROOT = authority()
 MOST_BYTES = 4096
+OTHER_CURVE = bytes.fromhex("302e020100300506032b656f04220420") + bytes(32)
+
+
+def private_block(content: bytes) -> str:
+    """Make a block of what is said to be a private key."""
+    body = b64encode(content).decode("ascii")
+    return f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n"
 
 
 def signed_file() -> SessionFile:
@@ -46,6 +54,9 @@ def seeds() -> Iterable[bytes]:
     yield replace(whole, authority=None, denied=None).text().encode()
     yield credential().text().encode()
     yield ROOT.text().encode()
+    # A key of no bytes, and one of another curve: not what the library calls unreadable.
+    for content in (bytes.fromhex("300e020100300506032b656e04020400"), OTHER_CURVE):
+        yield private_block(content).encode()
 
 
 TARGET = Target(
