@@ -156,21 +156,23 @@ class Asking:
         wait = self._wait(entry, target)
         missed = False
         room = self._parameters.repair_numbers
-        chosen: list[Stretch] = []
+        chosen: dict[Stretch, int] = {}
         # What was never asked for comes first, or one long gap would hide the next.
         for stretch in sorted(stretches, key=lambda stretch: stretch.tries):
-            room -= channel.gaps.missing(stretch).bit_count()
-            if room < 0 and chosen:
+            lacking = channel.gaps.lacking(stretch)
+            room -= lacking.bit_count()
+            if not lacking or (room < 0 and chosen):
                 stretch.due = now + wait
+                stretch.spared = stretch.spared or not lacking
                 continue
             missed = missed or (stretch.tries > 0 and stretch.target == target)
-            chosen.append(stretch)
+            chosen[stretch] = lacking
             stretch.due = now + min(self._parameters.repair_most, wait * BACKOFF**stretch.tries)
             stretch.tries += 1
             stretch.target, stretch.asked_at = target, now
         if missed:
             self._round_trips.missed(target)
-        in_order = [stretch for stretch in stretches if stretch in chosen]
+        in_order = [(stretch, chosen[stretch]) for stretch in stretches if stretch in chosen]
         for wanted in channel.gaps.wanted(in_order):
             self._request(outcome, channel.key, entry, wanted, target)
 

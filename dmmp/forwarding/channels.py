@@ -191,6 +191,11 @@ class Announced(Channel):
         self._announced, self._counts = 0, False
         self.refresh(message, datagram, now)
 
+    def prove_by(self, proofs: Proofs) -> None:
+        """Have packets proven: what waits for that is not missing yet."""
+        self.proofs = proofs
+        self.gaps.unproven = proofs.unproven
+
     @property
     def lost(self) -> int:
         """Packets known to be missing, those at the end included that only a heartbeat told of."""

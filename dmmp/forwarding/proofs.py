@@ -11,6 +11,7 @@ from typing import NamedTuple
 from dmmp.forwarding.burst import Run, compact
 from dmmp.forwarding.cache import RECORD_BYTES
 from dmmp.forwarding.repair import signed
+from dmmp.forwarding.runs import listed
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.security.manifest import DIGEST_BYTES, NOT_LISTED, Manifest
 from dmmp.types import Endpoint, Instant
@@ -124,6 +125,16 @@ class Proofs:
         while self._packets > MOST_WAITING:
             dropped += self._pop().run.packets
         return dropped
+
+    def unproven(self, first: int, count: int) -> int:
+        """Tell which of these numbers wait here, as bits: the first number is the highest."""
+        bits = 0
+        for run, _, _ in self._waiting:
+            for number in listed(run):
+                at = number - first & SEQUENCE_MASK
+                if at < count:
+                    bits |= 1 << (count - 1 - at)
+        return bits
 
     def release(self, now: Instant, by_number: bool) -> tuple[list[Waiting], int]:
         """Give back what waits, to be looked at again; also how many packets waited too long.

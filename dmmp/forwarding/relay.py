@@ -190,13 +190,13 @@ class Relay(Proving):
         count: int,
         now: Instant,
     ) -> None:
-        """Note that packets came that somebody may have been asked for."""
+        """Note packets that somebody may have been asked for; what waited here answers nobody."""
         asked, round_trip = channel.gaps.fill(first, count, sender, now)
+        self.counters.repaired += asked
+        if self._looks_again:
+            return
         if asked:
-            self.counters.repaired += asked
-            # What waited here is no answer of upstream's.
-            if not self._looks_again:
-                self._note_owed(outcome, channel, sender, asked, now)
+            self._note_owed(outcome, channel, sender, asked, now)
         if round_trip:
             self._round_trips.measure(sender, round_trip)
 
@@ -452,7 +452,7 @@ class Relay(Proving):
             window = Window(restarts=self._guard is None)
         channel = Announced(key, message, datagram, self._parameters, now, window)
         if self._guard is not None:
-            channel.proofs = Proofs()
+            channel.prove_by(Proofs())
         if self._ordered is not None:
             channel.order = Order(channel.window, self._ordered, self._room)
         self._table.add(channel)

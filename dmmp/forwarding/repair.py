@@ -7,7 +7,7 @@ window's to say, so nothing here is kept per packet. Requests are made and sent 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dmmp.forwarding.window import SEQUENCE_MASK, Window
@@ -39,7 +39,8 @@ class Stretch:
     """`count` numbers from `first` on, noticed at `born`; `tries` requests went out so far.
 
     `revealed_by` is who sent the packet behind the gap, if that was not upstream: it has more, and
-    is asked first (Decision 19).
+    is asked first (Decision 19). `spared` says that once it was not asked for, because all of it
+    was here and waited for its proof.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Stretch:
         "first",
         "measured",
         "revealed_by",
+        "spared",
         "target",
         "tries",
     )
@@ -64,6 +66,7 @@ class Stretch:
         self.target: Endpoint | None = None
         self.measured = False
         self.revealed_by: Endpoint | None = None
+        self.spared = False
 
     def holds(self, number: int) -> bool:
         """Tell whether a number lies in the stretch."""
@@ -78,7 +81,10 @@ class Wanted(NamedTuple):
 
 
 class Gaps:
-    """The stretches of a channel in the order of their numbers: disjoint, bounded, mostly none."""
+    """The stretches of a channel in the order of their numbers: disjoint, bounded, mostly none.
+
+    `unproven` tells which numbers of a stretch are here and wait for their proof, as bits.
+    """
 
     __slots__ = (
         "_late_at",
@@ -89,9 +95,11 @@ class Gaps:
         "given_up",
         "repaired",
         "stretches",
+        "unproven",
     )
 
     def __init__(self, window: Window, parameters: Parameters) -> None:
+        self.unproven: Callable[[int, int], int] = lambda first, count: 0
         self.stretches: list[Stretch] = []
         self.given_up = 0
         self._lateness = 0.0
@@ -170,6 +178,16 @@ class Gaps:
         """Return the stretch as bits, its first number the highest bit: 1 is missing."""
         return self._window.missing_in(stretch.first, stretch.count)
 
+    def lacking(self, stretch: Stretch) -> int:
+        """Return what of a stretch is to be asked for, as bits; the first time not what is here.
+
+        Only the first time: what waits may be forged, and the true packet has to be asked for.
+        """
+        missing = self.missing(stretch)
+        if stretch.tries or stretch.spared:
+            return missing
+        return missing & ~self.unproven(stretch.first, stretch.count)
+
     def asked(self, number: int) -> bool:
         """Tell whether somebody was asked for this number, and it has not come."""
         if not self._window.is_missing(number):
@@ -218,14 +236,14 @@ class Gaps:
         """Want nothing any more."""
         self.stretches.clear()
 
-    def wanted(self, stretches: Sequence[Stretch]) -> list[Wanted]:
-        """Lay what is missing of these stretches, in order, into as few bitmaps as possible."""
+    def wanted(self, stretches: Sequence[tuple[Stretch, int]]) -> list[Wanted]:
+        """Lay what is to be asked for of these stretches, in order, into as few bitmaps as can be.
+
+        With each stretch its bits, of which one at least is set.
+        """
         found: list[Wanted] = []
         base = bits = length = 0
-        for stretch in stretches:
-            missing = self.missing(stretch)
-            if not missing:
-                continue
+        for stretch, missing in stretches:
             # Without what has come at either end.
             skipped = stretch.count - missing.bit_length()
             trailing = (missing & -missing).bit_length() - 1

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from dmmp.forwarding.burst import Burst
-from dmmp.messages import encode
-from dmmp.messages.data import Credential
+from dmmp.messages import decode, encode
+from dmmp.messages.data import Credential, DataRequest
 from dmmp.messages.header import (
     FLAG_MANIFEST,
     FLAG_SEALED,
@@ -18,6 +18,7 @@ from dmmp.messages.header import (
     VERSION,
 )
 from dmmp.messages.local import Forged, KeyWanted
+from dmmp.messages.options import Option
 from dmmp.security.data_keys import DataKeys, sealed
 from dmmp.security.manifest import digests_of, signed_manifest
 from tests.forwarding.build import GROUP, ORIGIN, SESSION, SOURCE, TREE
@@ -83,6 +84,71 @@ def test_a_lost_manifest_is_asked_for_and_costs_no_packet() -> None:
     overlay.run(overlay.now + 2)
     assert overlay.missed() == {}
     assert hosts[1].forwarder.counters.dropped["unproven"] == 0
+
+
+def under_way(overlay: Overlay) -> list[int]:
+    """List the numbers of the packets under way, without manifests."""
+    return [
+        int.from_bytes(data[12:16])
+        for *_, data in overlay.queue
+        if data[3] == Option.DATA and not data[16] & FLAG_MANIFEST >> 24
+    ]
+
+
+def requests_for(overlay: Overlay, numbers: list[int]) -> list[int]:
+    """Note which of these numbers are asked for from now on."""
+    asked: list[int] = []
+
+    def note(datagram: bytes) -> None:
+        if datagram[3] == Option.DATA_REQUEST:
+            request = decode(datagram)
+            assert isinstance(request, DataRequest)
+            bits = int.from_bytes(request.bitmap) if request.bitmap else 0
+            size = 8 * len(request.bitmap)
+            asked.extend(
+                number
+                for number in numbers
+                if 0 <= (at := number - request.base) < size and bits >> size - 1 - at & 1
+            )
+
+    overlay.on_send = note
+    return asked
+
+
+def stopped_manifests(overlay: Overlay) -> None:
+    """Take the manifests out of what is under way."""
+    for each in [each for each in overlay.queue if each[4][16] == FLAG_MANIFEST >> 24]:
+        overlay.queue.remove(each)
+
+
+def test_what_waits_for_a_lost_manifest_is_not_asked_for() -> None:
+    overlay, hosts = tree(by_manifest)
+    overlay.stream(3, 0.01)
+    overlay.originate(20)
+    asked = requests_for(overlay, under_way(overlay))
+    stopped_manifests(overlay)
+    overlay.run(overlay.now + 0.001)
+    overlay.originate(20)
+    overlay.run(overlay.now + 2)
+    assert overlay.missed() == {} and asked == []
+    assert all(host.forwarder.counters.duplicates == 0 for host in hosts)
+
+
+def test_what_was_made_up_delays_the_true_packet_once() -> None:
+    """A forgery that waits for its proof looks as if the packet was here: but not for long."""
+    overlay, hosts = tree(by_manifest)
+    overlay.stream(3, 0.01)
+    overlay.originate(1)
+    (lost,) = under_way(overlay)
+    overlay.queue.clear()
+    asked = requests_for(overlay, [lost])
+    for _ in range(40):
+        fake = Burst(insider(lost), len(insider(lost)), hosts[0].at)
+        overlay.carry_out(hosts[1], hosts[1].forwarder.forward(fake, overlay.now))
+        overlay.originate(1)
+        overlay.run(overlay.now + 0.02)
+    overlay.run(overlay.now + 2)
+    assert lost in asked and overlay.missed() == {}
 
 
 def forged(sequence: int, flags: int, payload: bytes) -> bytes:

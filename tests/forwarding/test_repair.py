@@ -321,7 +321,7 @@ def test_bitmaps_begin_with_the_first_that_is_missing() -> None:
     for first, count in window.passed:
         gaps.note(first, count, 0.0, 0.0)
     window.sift([2, 4, 1999], 0.0)
-    wanted = gaps.wanted(gaps.due(0.0))
+    wanted = gaps.wanted([(stretch, gaps.lacking(stretch)) for stretch in gaps.due(0.0)])
     assert (wanted[0].base, wanted[0].bitmap[:1]) == (3, b"\xbc")
     assert len(wanted) == 3 and all(len(one.bitmap) <= 128 for one in wanted)
     assert bitmap_of(0b101, 3) == b"\xa0"
