@@ -40,7 +40,6 @@ NEEDS: dict[type[Message], Capability] = {
     SourceResponse: Capability.RENDEZVOUS_POINT,
     RenewalResponse: Capability.AUTHORITY,
     SetupRequest: Capability.SUPER_NODE | Capability.SOURCE,
-    SetupResponse: Capability.SUPER_NODE | Capability.SOURCE,
     # An RP, or whoever else only serves, is not to read what the session carries.
     KeyRequest: Capability.MEMBER,
     KeyLeave: Capability.MEMBER,
@@ -72,7 +71,8 @@ def permitted(message: Message, peer: Peer, sender: Endpoint) -> Message:
     needed = NEEDS.get(type(message), Capability.NONE)
     if type(message) is RefreshRequest and (message.kind in _MESH_KINDS or message.links):
         needed = _MESH
-    if type(message) is ClusterResponse and message.status == Status.SUCCESS:
+    if isinstance(message, ClusterResponse | SetupResponse) and message.status == Status.SUCCESS:
+        # Anybody may refuse with them, and is to be heard: who asked would go on asking.
         needed = _MESH
     if needed and not needed & peer.capabilities:
         raise AuthenticationError(f"{peer.name} may not send {type(message).__name__}")

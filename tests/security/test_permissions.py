@@ -16,8 +16,9 @@ from dmmp.messages import (
     PingRpResponse,
     RefreshRequest,
     SetupRequest,
+    SetupResponse,
 )
-from dmmp.messages.common import HostFlag, HostRecord, RefreshKind
+from dmmp.messages.common import HostFlag, HostRecord, RefreshKind, Status
 from dmmp.messages.schema import Message
 from dmmp.security.peer import Capability, Peer
 from dmmp.security.permissions import permitted
@@ -48,6 +49,7 @@ POINT = peer(Capability.RENDEZVOUS_POINT)
         (KeyResponse(), SUPER_NODE),
         (PingRpResponse(host=HostId(1), observed=SENDER), SOURCE),
         (SetupRequest(sender=RECORD), MEMBER),
+        (SetupResponse(status=Status.SUCCESS, sender=RECORD), MEMBER),
         (RefreshRequest(sender=RECORD, kind=RefreshKind.MESH), MEMBER),
     ],
     ids=lambda value: value.name if isinstance(value, Peer) else type(value).__name__,
@@ -87,6 +89,13 @@ def test_what_a_host_says_of_itself_is_cut_down_to_its_certificate() -> None:
     heard = permitted(message, SUPER_NODE, SENDER)
     assert isinstance(heard, PingRpRequest)
     assert (heard.host.out_degree, heard.host.flags) == (8, HostFlag.OFFERS)
+
+
+@pytest.mark.parametrize("status", [Status.INCAPABLE, Status.NOT_SUPER_NODE])
+def test_who_may_not_accept_may_refuse(status: Status) -> None:
+    refusal = SetupResponse(status=status, sender=RECORD)
+    heard = permitted(refusal, MEMBER, SENDER)
+    assert isinstance(heard, SetupResponse) and heard.status == status
 
 
 def test_who_passes_an_application_down_is_not_the_applicant() -> None:
