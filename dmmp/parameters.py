@@ -6,7 +6,8 @@ Seconds unless the name says otherwise. A frozen value: tests and users make the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import isinf
 
 from dmmp.errors import ParameterError
 
@@ -152,6 +153,8 @@ class Parameters:
     path_mtu_again: float = 30.0  # RFC 8899 §5.2: Error; nothing was answered, so try later
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name))
         for refresh, hold in (
             ("refresh_cluster", "hold_cluster"),
             ("refresh_relative", "hold_relative"),
@@ -160,11 +163,57 @@ class Parameters:
         ):
             if getattr(self, hold) < 2 * getattr(self, refresh):
                 raise ParameterError(f"{hold} must be at least twice {refresh}")
-        if not 0 <= self.random_forward <= 1:
-            raise ParameterError("random_forward: a probability, 0 to 1 (Decision 19)")
-        if self.promotion_margin < 1:
-            raise ParameterError("promotion_margin: equals would change places for ever")
-        if self.candidates > 12:
-            raise ParameterError("candidates: at most 12 fit into one message (Decision 13)")
-        if self.super_nodes_most > 100:
-            raise ParameterError("super_nodes_most: no more than one hundred (slide 15)")
+
+
+def _check(name: str, value: float) -> None:
+    """Refuse a value with which a host could not run; nan, which nothing is above, with the rest.
+
+    Raise ParameterError.
+    """
+    if not (value > 0 or (value == 0 and name in MAY_BE_ZERO)):
+        least = "must not be negative" if name in MAY_BE_ZERO else "must be above 0"
+        raise ParameterError(f"{name}: {least}")
+    most, reason = AT_MOST.get(name, (MOST_TRIES if name.endswith("_tries") else ENDLESS))
+    if value > most or (isinf(value) and name not in MAY_BE_ENDLESS):
+        raise ParameterError(f"{name}: at most {most:g} ({reason})")
+
+
+MAY_BE_ZERO = frozenset(
+    {
+        # Not at all, or nobody.
+        *("distrust", "pass_down", "nearing_look", "nearing_calm", "nearing_width"),
+        *("promotion_calm", "super_node_ratio", "mesh_random_links", "leaf_below", "repair_store"),
+        *("newcomer_seconds", "replay_bytes", "random_forward", "random_targets"),
+        # At once, or without delay.
+        *("probe_spacing", "offers_wait", "offers_wait_orphan", "cluster_window", "room_wait"),
+        *("leave_wait", "leave_elect", "leave_move", "claim_after", "previous_parent_hold"),
+        *("choose_after", "build_window", "rebuild_after", "reorder_wait", "repair_alone"),
+        # Without a margin.
+        *("held_up", "similar_delay", "probe_wait_least", "switch_wait_least", "promotion_uptime"),
+        *("promotion_look_spread", "nearing_ratio", "nearing_least", "nearing_hops"),
+        "repair_repeat",
+    }
+)
+"""Where 0 means something. Elsewhere it is an alarm that rings for ever, a table without room."""
+
+MAY_BE_ENDLESS = frozenset({"nearing_hops"})
+"""Where an infinite value means something: no gain is large enough."""
+
+ENDLESS = (float("inf"), "a number, and no alarm waits for ever")
+MOST_TRIES = (16.0, "the waits double: five hours after so many")
+AT_MOST: dict[str, tuple[float, str]] = {
+    "candidates": (12, "so many fit into one message, Decision 13"),
+    "candidates_placed": (12, "so many fit into one message, Decision 13"),
+    "super_nodes_most": (100, "slide 15"),
+    "mesh_links": (50, "one hundred fit into one message, with the random ones"),
+    "mesh_random_links": (49, "one hundred fit into one message, with the nearest"),
+    "pass_down": (255, "a byte in the Join Request"),
+    "path": (64, "so many ids fit into one message, Decision 17"),
+    "channels": (0xFFFF, "a channel's number has 16 bits, and 0 is none, Decision 8"),
+    "repair_numbers": (1024, "so many bits fit into one Data Request, Decision 18"),
+    "random_forward": (1, "a probability, Decision 19"),
+    "super_node_ratio": (1, "a share of the hosts"),
+    "delay_weight": (1, "the weight of a sample in its average"),
+    "promotion_look_spread": (1, "a share of the time between two looks"),
+}
+"""The most that messages, or the meaning, allow."""

@@ -43,6 +43,9 @@ SOUND_WIDTH = 3
 DEAF_FIRST, DEAF_MOST = 2.0, 32.0
 """Seconds without any announcement until others are asked for some, and, doubling, the most."""
 
+DEAF_BEATS = 1.5
+"""Where there was one, none for so many times the time between two is long enough."""
+
 SOUNDED = b"\xff" * 32
 """Bitmap of what they are asked for."""
 
@@ -229,22 +232,30 @@ class Asking:
             self._alarms.set(Alarm.DEAF, now + DEAF_FIRST, key)
 
     def _ask_around(self, outcome: Outcome, key: int, now: Instant) -> None:
-        """Ask others what channels there are, if upstream has told of none.
+        """Ask others what channels there are, if upstream has told of none for a while.
 
-        It may keep back even announcements, and where it did so from the beginning nothing else
-        shows that there are any.
+        It may keep back even announcements, and nothing else shows then that there are any.
         """
         active = self._table.entries.get(key)
-        announced = (channel.key[0] >> 32 for channel in self._table.announced())
-        if active is None or not active.wanted or key >> 32 in announced:
+        if active is None or not active.wanted:
             self._deaf.pop(key, None)
+            return
+        heard = [
+            channel.active_at
+            for channel in self._table.announced()
+            if channel.key[0] >> 32 == key >> 32
+        ]
+        quiet_at = max(heard, default=float("-inf")) + DEAF_BEATS * self._parameters.heartbeat_idle
+        if quiet_at > now:
+            self._deaf.pop(key, None)
+            self._alarms.set(Alarm.DEAF, quiet_at, key)
             return
         entry = active.entry
         others = [one for one in entry.repairers if one not in entry.upstream]
         first = self._requests % max(len(others), 1)
         for to in (others[first:] + others[:first])[:SOUND_WIDTH]:
             self._request(outcome, (key & ~ORIGIN_MASK, 0), entry, Wanted(0, b""), to)
-        self._deaf[key] = pause = min(2 * self._deaf[key], DEAF_MOST)
+        self._deaf[key] = pause = min(2 * self._deaf.get(key, DEAF_FIRST), DEAF_MOST)
         self._alarms.set(Alarm.DEAF, now + pause, key)
 
     def _note_owed(

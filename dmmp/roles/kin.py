@@ -62,8 +62,12 @@ class Kin:
 
     @property
     def is_known(self) -> bool:
-        """Tell whether it has ever answered, so that it may be relied on."""
+        """Tell whether it has agreed, so that it may be relied on."""
         return self.heard != _NEVER
+
+    def refuses(self) -> None:
+        """Rely on it no more, until it has agreed again: it said no, or is another host by now."""
+        self.heard, self.path = _NEVER, ()
 
 
 class Kinship:
@@ -105,12 +109,27 @@ class Kinship:
         kin.record, kin.path = located(record, kin.endpoint), (record.host, *path)
         kin.super_node, kin.heard = super_node, now
 
+    def goes(self, host: HostId, endpoint: Endpoint) -> bool:
+        """Forget a host that said from there that it goes; tell if it was a named relative."""
+        guest, _ = self.guests.get(host, (None, 0.0))
+        if guest == endpoint:
+            del self.guests[host]
+        kin = self.named.get(host)
+        if kin is None or kin.endpoint != endpoint:
+            return False
+        del self.named[host]
+        return True
+
     def admit(self, host: HostId, endpoint: Endpoint, until: Instant) -> None:
         """Note a host that counts this one among its relatives; the longest unheard gives way."""
         self.guests.pop(host, None)
         while len(self.guests) >= self._most_guests:
             del self.guests[next(iter(self.guests))]
         self.guests[host] = (endpoint, until)
+
+    def present_guests(self, now: Instant) -> list[Endpoint]:
+        """List where the guests are."""
+        return [endpoint for endpoint, until in self.guests.values() if until > now]
 
     def is_guest(self, endpoint: Endpoint, now: Instant) -> bool:
         """Tell whether a host at this endpoint counts this one among its relatives."""

@@ -36,7 +36,7 @@ class LeavingRole(RecoveringRole):
     """A role that can leave; see the module's docstring."""
 
     def on_stop(self, message: Stop, sender: Endpoint, now: Instant) -> Actions:
-        """Begin to leave (slide 20); without children, or without a parent, at once."""
+        """Begin to leave (slide 20): step by step, without children with the last step."""
         yield from self.give_back(now)
         parent = self.parent() if self.has_place() else None
         heirs = self.standing.children.heirs_of(1) if parent is not None else ()
@@ -80,12 +80,16 @@ class LeavingRole(RecoveringRole):
         yield from self._go_on(now)
 
     def _say_goodbye(self, now: Instant) -> Actions:
-        """Tell parent and RP, and whoever is still below, that this host is gone now."""
+        """Tell parent, RP, guests, and whoever is still below, that this host is gone now."""
         state = self._leaving(LeavingStep.GOODBYE)
         parent = state.parent
         told = [child.endpoint for child in self.standing.children.confirmed.values()]
         told += [parent.endpoint] if parent is not None else []
         told += self.others_to_tell()
+        for guest in self.kinship.present_guests(now):
+            if guest not in told:
+                # Once, and nobody waits: it would only ask in vain, or send what is not wanted.
+                yield Send(self.standing.make(LeaveReport), guest)
         yield from self.say_goodbye(told, NOBODY if parent is None else parent.record, now)
 
     def others_to_tell(self) -> list[Endpoint]:

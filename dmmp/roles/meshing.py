@@ -213,6 +213,7 @@ class MeshingRole(DisplacingRole):
         peer.round_trip = peer.announced_us = None
         yield from self.report_inactive(peer.record, now)
         yield from self.choose_mesh_links(now)
+        yield from self.install(now)
 
     def report_inactive(self, record: HostRecord, now: Instant) -> Actions:
         """Tell the source that a super node does not answer (slide 18)."""
@@ -249,6 +250,7 @@ class MeshingRole(DisplacingRole):
         else:
             self.mesh.remove(subject.host)
             yield from self.choose_mesh_links(now)
+            yield from self.install(now)
 
     def _on_news_from_below(self, message: StatusReport, sender: Endpoint, now: Instant) -> Actions:
         """Somebody known says that a relative is inactive (slide 18).

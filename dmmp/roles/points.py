@@ -130,3 +130,15 @@ class Points:
             for host in point.super_nodes:
                 found.setdefault(host.host, host)
         return tuple(found.values())[:MAXIMUM_NAMED]
+
+    def other_words(self) -> list[HostRecord]:
+        """List the super nodes that other RPs name, and the one whose word counts does not."""
+        first = self.present()
+        known = {record.host for record in first.super_nodes}
+        return [
+            record
+            for point in self.answering()
+            if point is not first and point.identity != first.identity
+            for record in point.super_nodes
+            if record.host not in known
+        ]

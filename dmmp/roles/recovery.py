@@ -9,7 +9,7 @@ stay below this host meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 from dmmp.actions import Report, Send
 from dmmp.events import ParentLost, PeerViolation
@@ -29,6 +29,7 @@ from dmmp.messages.common import (
     HostState,
     LeaveReason,
     RefreshKind,
+    Status,
     is_shutdown,
     located,
 )
@@ -58,6 +59,8 @@ class RecoveringRole(SeekingRole):
         self.kinship = standing.kinship
         self.former: HostId = NO_HOST
         """The parent lost last: whoever names it does not know yet."""
+        self.silent_since: Instant | None = None
+        self.shown_since: Instant | None = None
 
     # Relatives, kept warm.
 
@@ -70,7 +73,18 @@ class RecoveringRole(SeekingRole):
         beside = (self.standing.host, parent.record.host)
         usable = [r for r in named.values() if r.host not in beside and r.endpoint.port]
         # Whatever the parent names: not everybody this host relies on is of one network.
-        return spread(usable, (parent.record,))[0]
+        found = spread(usable, (parent.record,))[0]
+        return [*found, *self._witness((*beside, *named))]
+
+    def _witness(self, beside: Collection[HostId]) -> list[HostRecord]:
+        """Find a super node that one RP names and the first does not: none, or that one.
+
+        An RP may name nobody but its friends, and a parent nobody but its own. Who is fed by none
+        but such hosts, and hears of no channel, can learn from this one that there is any.
+        """
+        others = [each for each in self.standing.points.other_words() if each.host not in beside]
+        held = [each for each in others if each.host in self.kinship.named]
+        return (held or others)[:1]
 
     def on_relatives_named(self, now: Instant) -> Actions:
         """Get to know backups and siblings that are new; ask them for data from then on."""
@@ -119,15 +133,17 @@ class RecoveringRole(SeekingRole):
         self, message: RefreshResponse, request: Request, sender: Endpoint, now: Instant
     ) -> Actions:
         kin = self.kinship.at(sender)
-        if kin is None or kin.record.host != message.sender.host:
+        if kin is None:
             return
-        was_known = kin.is_known
-        self.kinship.heard(kin, message.sender, message.root_path, message.super_node, now)
-        trip = request.round_trip(now)
-        if trip is not None:
-            kin.round_trip.sample(trip)
-        if not was_known:
-            yield from self.install(now)
+        if message.status != Status.SUCCESS or kin.record.host != message.sender.host:
+            # It stays named, so that it is asked again no sooner than others are.
+            kin.refuses()
+        else:
+            self.kinship.heard(kin, message.sender, message.root_path, message.super_node, now)
+            trip = request.round_trip(now)
+            if trip is not None:
+                kin.round_trip.sample(trip)
+        yield from self.install(now)
 
     def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
         """Nobody answers a Refresh: a relative is forgotten, a parent lost."""
@@ -154,6 +170,7 @@ class RecoveringRole(SeekingRole):
         parent = self.parent()
         if parent is None or self.standing.requests.is_open(ProbeRequest, parent.endpoint):
             return
+        self.silent_since = message.since
         yield from self.doubt_parent(parent, now)
 
     def doubt_parent(self, parent: Parent, now: Instant) -> Actions:
@@ -200,19 +217,53 @@ class RecoveringRole(SeekingRole):
             self.sample(request, now)
             if message.sender.host != parent.record.host:
                 yield from self.lose_parent("replaced by another host", now)
+            else:
+                yield from self._show_address(parent, now)
             return
         child = self.standing.children.by_endpoint(sender)
         if child is not None and child.expires <= now:
             # It lives and has not renewed its place: it is another's child by now.
             yield from self.drop_child(child.record.host, "did not renew its place", now)
         self.note_backup(message, request, sender, now)
+        yield from self._prefer_living(sender, now)
+
+    def _prefer_living(self, answered: Endpoint, now: Instant) -> Actions:
+        """Confirm at a backup that answers its probe, if the one being asked has not answered.
+
+        What killed the parent may have killed that one, and its waits are the longest of all.
+        """
+        state = self.state
+        if not isinstance(state, Confirming) or state.previous is not None:
+            return
+        asked = state.offer.candidate.record.endpoint
+        living = [o for o in state.others if o.candidate.record.endpoint == answered]
+        if not living or not self.standing.requests.is_open(ProbeRequest, asked, even_once=True):
+            return
+        self.standing.requests.close_all_to(asked, RefreshRequest)
+        goodbye = self.standing.make(LeaveReport, reason=LeaveReason.MOVED)
+        yield self.standing.ask(goodbye, asked, now)
+        others = tuple(offer for offer in state.others if offer is not living[0])
+        others = (*others, state.offer)
+        yield from self.confirm(living[0], others, None, state.moving, now, state.then)
+
+    def _show_address(self, parent: Parent, now: Instant) -> Actions:
+        """Refresh a parent that lives and is silent: it may send to where this host was before.
+
+        Once for each silence: where the source is silent, it changes nothing.
+        """
+        since = self.silent_since
+        if since == self.shown_since or isinstance(self.state, (Confirming, Leaving)):
+            return
+        self.shown_since = since
+        if not self.standing.requests.is_open(RefreshRequest, parent.endpoint):
+            yield self.standing.ask(self.refresh(now, ()), parent.endpoint, now)
 
     def note_backup(
         self, message: ProbeResponse, request: Request, sender: Endpoint, now: Instant
     ) -> None:
         """A backup has answered a probe: note when, and how far it is."""
         kin = self.kinship.at(sender)
-        if kin is not None and kin.record.host == message.sender.host:
+        if kin is not None and kin.is_known and kin.record.host == message.sender.host:
             kin.record, kin.heard = located(message.sender, sender), now
             trip = request.round_trip(now)
             if trip is not None:
@@ -372,6 +423,8 @@ class RecoveringRole(SeekingRole):
         ):
             # Who moved, or declined, was a child or an applicant, whatever it is by now.
             yield from self.on_child_leaves(message, sender, now)
+            if is_shutdown(message.reason) and self.kinship.goes(message.source, sender):
+                yield from self.install(now)
             return
         yield Send(self.standing.answer(LeaveResponse, message), sender)
         replacement = message.replacement

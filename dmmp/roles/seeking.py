@@ -299,7 +299,9 @@ class SeekingRole(UplinkRole):
         state = self.state
         assert isinstance(state, Confirming)
         path = (message.sender.host, *message.root_path)
+        # Its own children hang below it still, whatever the full host has last heard of them.
         known = {offer.candidate.record.host for offer in state.others}
+        known.update(self.standing.children.confirmed)
         named = [
             Offer(Candidate(record), message.super_node, (record.host, *path))
             for record in message.backups

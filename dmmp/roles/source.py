@@ -62,7 +62,7 @@ from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Gone, Idle, Leaving, Locating, Registering, Rooted
 from dmmp.roles.view import View
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 MAXIMUM_KNOWN = 1024
 """Hosts remembered as possible super nodes, the most capable (slide 9)."""
@@ -247,6 +247,27 @@ class Source(RegisteredSource):
             peer.endpoint == sender for peer in self.mesh.peers.values()
         )
 
+    def on_join_request(self, message: JoinRequest, sender: Endpoint, now: Instant) -> Actions:
+        """Offer a super node of this source a place; any other host gets none (slide 16).
+
+        Else whoever claims to be one would keep places from those that are, by asking alone.
+        """
+        host, flags = message.applicant.host, message.applicant.flags
+        claims = host == message.source != NO_HOST and bool(flags & HostFlag.SUPER_NODE)
+        if claims and self.may_admit() and not self._chose(host, sender):
+            yield from self.drop_former(host, sender, now)
+            yield Send(self.offer(JoinResponse, message, Status.FULL, True, now), sender)
+        else:
+            yield from super().on_join_request(message, sender, now)
+
+    def _chose(self, host: HostId, endpoint: Endpoint) -> bool:
+        """Tell whether a host there is a super node, was invited, or was one until it fell silent.
+
+        The last may only have been cut off, and comes back by its first Refresh.
+        """
+        known = (self.mesh.peers.get(host), self.invited.get(host), self.former.get(host))
+        return any(held is not None and held.endpoint == endpoint for held in known)
+
     def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Probe super nodes that were not heard of for the hold time (Decision 10)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.parameters.refresh_mesh))
@@ -421,7 +442,7 @@ class Source(RegisteredSource):
                 StatusReport: on_news,
                 StatusResponse: RegisteredSource.on_status_response,
                 SetupResponse: on_setup_response,
-                JoinRequest: ParentRole.on_join_request,
+                JoinRequest: on_join_request,
                 RefreshRequest: on_mesh_refresh,
                 LeaveReport: on_leave_report,
                 DataRequest: ParentRole.on_data_request,
@@ -431,6 +452,7 @@ class Source(RegisteredSource):
             },
         ),
         (Leaving, LeaveResponse): ParentRole.on_leave_response,
+        (Leaving, LeaveReport): ParentRole.on_child_leaves,
         (Leaving, ProbeRequest): ParentRole.on_probe,
     }
 

@@ -61,6 +61,9 @@ class Alarm(Enum):
     CLAIM = "When to take the place of a dead super node, as its named successor (Decision 22)."
 
 
+MOST_FREE = 0xFFFF
+"""Free places that a record can tell of."""
+
 MOST_DISTRUSTED = 16
 """Hosts that are distrusted at one time."""
 
@@ -169,7 +172,7 @@ class Standing:
             flags=int(flags),
             depth=NOT_JOINED_DEPTH if depth is None else depth,
             out_degree=min(self.setup.out_degree, 0xFFFF),
-            free_slots=min(free, 0xFFFF),
+            free_slots=min(free, MOST_FREE),
             uptime=max(0, int(now - self.started)),
             delay_us=delay_us,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import heapify
 from random import Random
 
 import pytest
@@ -337,3 +338,40 @@ def test_another_source_does_not_speak_for_an_origin_that_has_spoken() -> None:
     forgery = insider(40, FLAG_SIGNED)
     outcome = child.forwarder.forward(through_gates(forgery, hosts[1].at), overlay.now)
     assert not outcome.deliveries and child.forwarder.counters.dropped["forged"] == 2
+
+
+def test_a_channel_that_upstream_announces_no_more_is_asked_for_elsewhere() -> None:
+    """After a rest that was announced, a parent keeps back what the source sends, and its word."""
+    overlay = Overlay(Random(1), Links(), guards=by_manifest)
+    parent, other = overlay.add(1, overlay.source), overlay.add(2, overlay.source)
+    leaf = overlay.add(3, parent)
+    leaf.repairers = (other.at,)
+    overlay.install(leaf)
+    give_keys(overlay)
+    overlay.stream(3, 0.01, settle=40.0)
+    around: list[bytes] = []
+
+    def note(datagram: bytes) -> None:
+        if datagram[3] == Option.DATA_REQUEST:
+            request = decode(datagram)
+            assert isinstance(request, DataRequest)
+            if not request.origin:
+                around.append(datagram)
+
+    overlay.on_send = note
+
+    def kept_back(until: float) -> None:
+        while overlay.now < until:
+            overlay.run(overlay.now + 0.005)
+            overlay.queue[:] = [each for each in overlay.queue if each[2] != parent.at]
+            heapify(overlay.queue)
+
+    kept_back(overlay.now + 1.0)
+    assert not around
+    for _ in range(300):
+        overlay.originate()
+        kept_back(overlay.now + 0.05)
+    overlay.run(overlay.now + 2.0)
+    assert around
+    # What had left the cache by then is lost, nothing after that.
+    assert set(range(overlay.sent - 200, overlay.sent + 1)) <= set(leaf.got)

@@ -132,6 +132,6 @@ def test_the_same_dice_fall_the_same_way() -> None:
 
 
 def test_a_share_is_a_probability() -> None:
-    for share in (-0.1, 1.1):
-        with pytest.raises(ParameterError, match="probability"):
+    for share, reason in ((-0.1, "negative"), (1.1, "probability")):
+        with pytest.raises(ParameterError, match=reason):
             Parameters(random_forward=share)

@@ -3,15 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
 
 from dmmp.actions import Action, Send
 from dmmp.events import ChildLost, Claimed, ParentLost
-from dmmp.messages import JoinRequest, JoinResponse, LeaveReport, RefreshRequest, RefreshResponse
-from dmmp.messages.common import HostRecord, LeaveReason, RefreshKind, Status
-from dmmp.messages.local import Silence
+from dmmp.messages import (
+    JoinRequest,
+    JoinResponse,
+    LeaveReport,
+    PingRpRequest,
+    PingRpResponse,
+    ProbeRequest,
+    ProbeResponse,
+    RefreshRequest,
+    RefreshResponse,
+)
+from dmmp.messages.common import HostRecord, LeaveReason, Phase, RefreshKind, Status
+from dmmp.messages.local import Silence, Unreachable
 from dmmp.roles.end_host import EndHost
+from dmmp.roles.points import Points
 from dmmp.types import SELF, HostId, Instant
-from tests.roles.stage import ME, answer, at, body, events, sends, super_node
+from tests.roles.stage import (
+    ME,
+    PARAMETERS,
+    RP,
+    SESSION,
+    answer,
+    at,
+    body,
+    events,
+    only,
+    sends,
+    super_node,
+)
 from tests.roles.test_cluster_member import adopt, child_record, joined, request_from
 
 
@@ -114,6 +141,98 @@ def test_where_children_are_full_one_with_room_is_named_but_never_the_dead() -> 
     raise AssertionError("it never asked the other super node")
 
 
+def with_backup() -> EndHost:
+    """Make a member whose backup parent, super node 4, has answered; its parent is 3."""
+    member = joined()
+    (held,) = [
+        held
+        for held in member.standing.requests._open.values()
+        if isinstance(held.message, RefreshRequest) and held.to == at(4)
+    ]
+    known = RefreshResponse(
+        session=SESSION,
+        source=HostId(4),
+        sequence=held.message.sequence,
+        sender=super_node(4),
+        super_node=HostId(4),
+        root_path=(HostId(2),),
+    )
+    member.receive(known, at(4), 10.1)
+    return member
+
+
+def until_lost(member: EndHost, now: Instant) -> tuple[list[Action], Instant]:
+    """Let the parent fall silent; return what the verdict is followed by, and when it is."""
+    member.receive(Silence(now), SELF, now)
+    return next_verdict(member)
+
+
+def next_verdict(member: EndHost) -> tuple[list[Action], Instant]:
+    """Let alarms ring, nobody answering, until the parent is lost."""
+    while (alarm := member.next_alarm()) is not None:
+        now = alarm[0]
+        done = member.wake(now)
+        if events(done, ParentLost):
+            return done, now
+    raise AssertionError("it never gives its parent up")
+
+
+def test_only_the_refresh_that_confirms_tells_of_the_place_to_come() -> None:
+    """Those below have no way to the source yet, and must not promise one to others."""
+    member = with_backup()
+    adopt(member, 9, 11.0)
+    actions, now = until_lost(member, 12.0)
+    refreshes = {send.to: send.message for send in sends(actions, RefreshRequest)}
+    confirming, told = refreshes[at(4)], refreshes[at(9)]
+    assert isinstance(confirming, RefreshRequest) and isinstance(told, RefreshRequest)
+    assert (confirming.sender.depth, confirming.root_path) == (2, ())
+    # Three of its own, two below its child: the parent counts on them.
+    assert confirming.sender.free_slots == 5
+    assert (told.kind, told.sender.depth, told.root_path) == (RefreshKind.PARENT, 255, ())
+    assert told.sender.free_slots == 0
+    probe = request_from(77, ProbeRequest, timestamp=1)
+    said = body(member.receive(probe, at(77), now + 0.01), ProbeResponse).sender
+    assert (said.depth, said.free_slots) == (255, 0)
+
+
+def test_a_child_is_told_of_the_place_once_it_is_confirmed() -> None:
+    member = with_backup()
+    adopt(member, 9, 11.0)
+    actions, now = until_lost(member, 12.0)
+    (confirm,) = [send for send in sends(actions, RefreshRequest) if send.to == at(4)]
+    served = answer(
+        confirm,
+        RefreshResponse,
+        4,
+        sender=super_node(4),
+        super_node=HostId(4),
+        root_path=(HostId(2),),
+    )
+    told = [s for s in sends(member.receive(served, at(4), now), RefreshRequest) if s.to == at(9)]
+    (path,) = [send.message for send in told]
+    assert isinstance(path, RefreshRequest)
+    assert (path.sender.depth, path.root_path) == (2, (4, 2))
+
+
+def test_where_children_are_full_its_own_child_is_not_asked() -> None:
+    """It could only answer that this host stands above it."""
+    member = with_backup()
+    adopt(member, 9, 11.0)
+    actions, now = until_lost(member, 12.0)
+    (confirm,) = [send for send in sends(actions, RefreshRequest) if send.to == at(4)]
+    full = answer(
+        confirm,
+        RefreshResponse,
+        4,
+        status=Status.FULL,
+        sender=super_node(4),
+        root_path=(HostId(2),),
+        backups=(child_record(9), super_node(6)),
+    )
+    actions = member.receive(full, at(4), now)
+    assert [send.to for send in sends(actions, RefreshRequest)] == [at(6)]
+
+
 def test_an_older_tree_version_of_the_parent_is_taken_over_and_told_below() -> None:
     """Where source and rendezvous point began anew, data of the new tree would be dropped."""
     member, now = joined(), 11.0
@@ -139,3 +258,157 @@ def test_an_older_tree_version_of_the_parent_is_taken_over_and_told_below() -> N
         assert member.view(now).tree_version == version
         told.append([send.to for send in sends(actions, RefreshRequest)].count(at(9)))
     assert told[1:] == [0, 1]
+
+
+def with_two_backups() -> tuple[EndHost, Instant]:
+    """Make a member of two backups that have answered, 4 and 6, 4 heard last; also when."""
+    member, now = with_backup(), 10.1
+    heard = {at(4): False, at(6): False}
+    while not all(heard.values()):
+        alarm = member.next_alarm()
+        assert alarm is not None
+        pending = [*sends(member.wake(alarm[0]), RefreshRequest)]
+        now = alarm[0]
+        while pending:
+            send = pending.pop()
+            number = int(send.to.address) & 0xFF
+            done = answer(
+                send,
+                RefreshResponse,
+                number,
+                sender=super_node(number),
+                super_node=HostId(number),
+                root_path=(HostId(2),),
+                backups=(super_node(4), super_node(6)) if number == 3 else (),
+            )
+            pending += sends(member.receive(done, send.to, now), RefreshRequest)
+            heard[send.to] = True
+    role: Any = member.role
+    role.kinship.named[HostId(4)].heard = now + 0.1
+    role.round_trip.sample(0.02)
+    return member, now + 0.1
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["chosen-lives", "chosen-is-silent"])
+def test_a_backup_that_lives_is_preferred_to_one_that_has_not_answered(first: bool) -> None:
+    """What killed the parent may have killed its parent, too: its waits are the longest."""
+    member, now = with_two_backups()
+    probes = {s.to: s for s in sends(member.receive(Silence(now), SELF, now), ProbeRequest)}
+    actions, now = next_verdict(member)
+    assert [send.to for send in sends(actions, RefreshRequest)] == [at(4)]
+    done = []
+    for number in (4, 6) if first else (6,):
+        alive = answer(
+            probes[at(number)], ProbeResponse, number, timestamp=0, sender=super_node(number)
+        )
+        done += member.receive(alive, at(number), now + 0.01)
+    assert [send.to for send in sends(done, RefreshRequest)] == ([] if first else [at(6)])
+    # The one that was asked may have confirmed all the same.
+    assert [send.to for send in sends(done, LeaveReport)] == ([] if first else [at(4)])
+    if not first:
+        full = answer(
+            sends(done, RefreshRequest)[0],
+            RefreshResponse,
+            6,
+            status=Status.FULL,
+            sender=super_node(6),
+        )
+        after = member.receive(full, at(6), now + 0.1)
+        assert [send.to for send in sends(after, RefreshRequest)] == [at(4)]
+
+
+def test_a_parent_that_lives_while_the_flow_is_silent_is_shown_where_this_host_is() -> None:
+    """Its address may have changed. Once for each silence: it may be the source that is silent."""
+    member, shown = with_backup(), []
+    for since, now in ((11.0, 11.1), (11.0, 11.4), (11.0, 12.0), (14.0, 14.1)):
+        (probe,) = [
+            send
+            for send in sends(member.receive(Silence(since), SELF, now), ProbeRequest)
+            if send.to == at(3)
+        ]
+        alive = answer(probe, ProbeResponse, 3, timestamp=0, sender=super_node(3))
+        done = sends(member.receive(alive, at(3), now), RefreshRequest)
+        shown.append([send.to for send in done])
+        for send in done:
+            assert isinstance(send.message, RefreshRequest)
+            assert send.message.kind == RefreshKind.CHILD and send.message.sender.depth == 2
+            renewed = answer(send, RefreshResponse, 3, sender=super_node(3), root_path=(HostId(2),))
+            member.receive(renewed, at(3), now)
+    assert shown == [[at(3)], [], [], [at(3)]]
+
+
+def test_a_parent_that_is_probed_for_another_reason_is_shown_nothing() -> None:
+    member = with_backup()
+    probe = only(member.receive(Unreachable(at(3)), SELF, 11.0), ProbeRequest)
+    alive = answer(probe, ProbeResponse, 3, timestamp=0, sender=super_node(3))
+    assert not sends(member.receive(alive, at(3), 11.1), RefreshRequest)
+
+
+def test_the_first_refresh_comes_soon_and_the_next_after_the_whole_period() -> None:
+    """Those who came just after it are relatives to know before long (Decision 76)."""
+    member, now = joined(now=10.0), 10.0
+    sent: list[Instant] = []
+    while len(sent) < 3:
+        alarm = member.next_alarm()
+        assert alarm is not None
+        now = alarm[0]
+        for send in sends(member.wake(now), RefreshRequest):
+            if send.to == at(3):
+                sent.append(now)
+                renewed = answer(
+                    send, RefreshResponse, 3, sender=super_node(3), root_path=(HostId(2),)
+                )
+                member.receive(renewed, at(3), now)
+    first = sent[0] - 10.0
+    assert 0.8 * PARAMETERS.refresh_first <= first <= 1.2 * PARAMETERS.refresh_first
+    for before, after in pairwise(sent):
+        period = PARAMETERS.refresh_cluster
+        assert 0.8 * period <= after - before <= 1.2 * period
+
+
+def test_the_lost_parent_is_asked_again_when_the_others_have_failed() -> None:
+    """It may be the only super node there is, and live; but whoever is asked first costs time."""
+    member = joined()
+    _, now = until_lost(member, 11.0)
+    lost_at, asked = now, {3: 0.0, 4: 0.0}
+    renewals = 0
+    while not asked[3]:
+        alarm = member.next_alarm()
+        assert alarm is not None and alarm[0] < lost_at + 30.0
+        now = alarm[0]
+        actions = member.wake(now)
+        for ping in sends(actions, PingRpRequest):
+            renewals += 1
+            named = (super_node(3), super_node(4))
+            welcome = answer(
+                ping, PingRpResponse, 0, host=ME, phase=Phase.RUNNING, super_nodes=named
+            )
+            actions += member.receive(welcome, RP, now)
+        for send in sends(actions, JoinRequest):
+            number = int(send.to.address) & 0xFF
+            asked[number] = asked[number] or now
+    assert asked[4] and asked[4] < asked[3]
+    # Once the rendezvous point named it in vain.
+    assert renewals == 2
+
+
+def test_a_super_node_that_only_another_rp_names_is_a_relative() -> None:
+    """Else an RP that names only its friends, who name theirs, is all that a host hears of."""
+    member = joined()
+    points = member.standing.points = Points((RP, at(8)))
+    named = ((3, 4), (4, 5, 6))
+    for point, index, numbers in zip(points, (1, 2), named, strict=True):
+        point.registered, point.identity = True, HostId(index << 28 | 1)
+        point.super_nodes = tuple(super_node(number) for number in numbers)
+
+    def relatives() -> list[int]:
+        return [record.host for record in member.role.relatives()]  # type: ignore[attr-defined]
+
+    assert relatives() == [4, 5]
+    # It stays the same one as long as it is named.
+    member.standing.kinship.name([super_node(6)])
+    assert relatives() == [4, 6]
+    # A second address of the same RP is no second opinion.
+    (first, second) = points
+    second.identity = first.identity
+    assert relatives() == [4]

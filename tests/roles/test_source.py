@@ -13,6 +13,7 @@ from dmmp.messages import (
     JoinRequest,
     JoinResponse,
     LeaveReport,
+    LeaveResponse,
     Message,
     PingRpRequest,
     PingRpResponse,
@@ -468,3 +469,22 @@ def test_it_tells_the_super_nodes_and_the_rp_and_asks_nothing_more() -> None:
     rest = sleep(subject, 100.0)
     assert {type(send.message) for send in sends(rest)} == {LeaveReport}
     assert subject.view(100.0).state == "Gone" and subject.next_alarm() is None
+
+
+def test_while_it_leaves_it_answers_those_that_leave_it() -> None:
+    """Else each would send its report again and again, while it seeks another parent."""
+    subject = with_super_nodes(3, 4)
+    for number in (3, 4):
+        ask(subject, number, 5.0)
+        subject.receive(mesh_refresh(number, RefreshKind.CHILD), at(number), 5.0)
+    subject.receive(Stop(), SELF, 6.0)
+    moved = LeaveReport(
+        session=SESSION, source=HostId(3), sequence=1 << 20, reason=LeaveReason.MOVED
+    )
+    actions = subject.receive(moved, at(3), 6.1)
+    assert only(actions, LeaveResponse).to == at(3)
+    # It has told its child already, and sends it nothing more.
+    assert [branch.endpoint for branch in installed(actions).entry.downstream] == [at(4)]
+    assert not sends(actions, LeaveReport) and subject.view(6.1).state == "Leaving"
+    stranger = LeaveReport(session=SESSION, source=HostId(77), sequence=1)
+    assert only(subject.receive(stranger, at(77), 6.2), LeaveResponse).to == at(77)

@@ -223,6 +223,28 @@ def test_a_silent_member_is_reported_to_the_source_and_kept_until_its_word() -> 
     assert subject.view(now).super_nodes == ()
 
 
+def test_a_member_at_whose_address_another_host_answers_is_as_one_that_is_silent() -> None:
+    """The machine was started again: no link, and the source hears of it."""
+    subject = in_mesh(super_node(3), super_node(4))
+    role: Any = subject.role
+    role.mesh.peers[3].round_trip = 0.001
+    list(role.choose_mesh_links(1.2))
+    assert 3 in {link.neighbour for link in role.link_state()}
+    renewed: list[Any] = []
+    while not renewed:
+        alarm = subject.next_alarm()
+        assert alarm is not None
+        now = alarm[0]
+        due = [send for send in sends(subject.wake(now), RefreshRequest) if send.to == at(3)]
+        renewed = [send for send in due if said(send).kind == RefreshKind.MESH]
+    stranger = replace(super_node(3), host=HostId(33))
+    other = answer(renewed[0], RefreshResponse, 33, status=Status.UNKNOWN_HOST, sender=stranger)
+    assert reports(subject.receive(other, at(3), now)) == [(SOURCE, HostState.INACTIVE, 3)]
+    assert 3 not in {link.neighbour for link in role.link_state()}
+    # The source judges: until then it stays a member, and is asked again.
+    assert {record.host for record in subject.view(now).super_nodes} == {3, 4}
+
+
 def test_only_the_source_says_who_is_in_the_mesh() -> None:
     subject = in_mesh(super_node(3), super_node(4))
     news(subject, super_node(4), 2.0, HostState.INACTIVE, 3, 3)

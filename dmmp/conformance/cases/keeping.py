@@ -26,6 +26,7 @@ from dmmp.conformance.staging import (
 )
 from dmmp.conformance.tester import Tester
 from dmmp.messages import (
+    DataRequest,
     JoinRequest,
     LeaveReport,
     PingRpRequest,
@@ -69,6 +70,39 @@ def relatives_refreshed(tester: Tester) -> None:
         tester.equal(said.interest, (), "the interest in the Refresh")
 
 
+@case("7/71", "A relative that refuses or leaves is asked for nothing", "member", seconds=60.0)
+def relatives_that_are_none(tester: Tester) -> None:
+    stage, backups, siblings = with_relatives(tester)
+    leaves, refuses = siblings[0], backups[0]
+    leaves.ask(LeaveReport, reason=LeaveReason.SHUTDOWN)
+    answer_refresh(
+        refuses,
+        RefreshKind.RELATIVE,
+        lambda message: refreshed(refuses, message, status=Status.UNKNOWN_HOST),
+    )
+    refuses.forget()
+    # With the next Refresh that it gets it refuses; the other is not to be named again meanwhile.
+    answer_refresh(
+        stage.parent,
+        RefreshKind.CHILD,
+        lambda message: refreshed(
+            stage.parent, message, backups=tuple(peer.record() for peer in backups)
+        ),
+    )
+    limits = tester.timing.parameters
+    later = limits.refresh_relative + 1.2 * limits.refresh_cluster
+    refuses.expect(RefreshRequest, within=later, where=RELATIVE)
+    tester.wait(tester.timing.answer)
+    have_wanted(stage)
+    stream = Stream(tester)
+    stream.begin(stage.parent)
+    stream.send(stage.parent, 1, 2, 4)
+    came = tester.take(backups[1:], (DataRequest,), within=2.0)
+    tester.check(came is not None, "the relative that is left is not asked")
+    for peer in (leaves, refuses):
+        tester.check(not peer.seen(DataRequest), f"{peer.name} is asked")
+
+
 @case("7/43", "When a steady flow stops the parent is probed, twice", *BOTH, seconds=10.0)
 def probed_in_silence(tester: Tester) -> None:
     stage = _in_the_flow(tester)
@@ -87,6 +121,15 @@ def stays_at_a_living_parent(tester: Tester) -> None:
         RefreshRequest, within=1.2 * tester.timing.parameters.refresh_cluster, where=CHILD
     )
     tester.check(not stage.parent.seen(LeaveReport), "it left a parent that answers")
+
+
+@case("7/72", "A parent that lives is shown the host's address", *BOTH, seconds=10.0)
+def shows_its_address(tester: Tester) -> None:
+    stage = _in_the_flow(tester)
+    stage.parent.expect(ProbeRequest, within=SILENCE)
+    said = stage.parent.expect(RefreshRequest, where=CHILD)
+    tester.equal(said.sender.host, SUBJECT_ID, "whose Refresh it is")
+    stage.parent.expect_silence(RefreshRequest, seconds=SILENCE, where=CHILD)
 
 
 @case("7/45", "A parent that answers no probe is left, and told so", *BOTH, seconds=10.0)
@@ -182,6 +225,22 @@ def children_told(tester: Tester) -> None:
     tester.equal(said.sender.depth, 255, "the depth that the children are told")
     tester.equal(said.root_path, (), "the root path that the children are told")
     tester.equal(Status(refresh(child).status), Status.SUCCESS, "the answer to a child then")
+
+
+@case("7/52", "While it confirms at a backup children hear of no path", "member", seconds=30.0)
+def children_told_while_confirming(tester: Tester) -> None:
+    stage, backups, _ = with_relatives(tester)
+    for peer in backups:
+        answer_refresh(peer, RefreshKind.CHILD, lambda message: None)
+    child = add_child(tester, interest=EVERYTHING)
+    stream = Stream(tester)
+    stream.begin(stage.parent)
+    stream.flow(stage.parent)
+    child.forget()
+    stage.parent.vanish()
+    said = child.expect(RefreshRequest, within=2.0, where=of_kind(RefreshKind.PARENT))
+    tester.equal(said.sender.depth, 255, "the depth that the children are told")
+    tester.equal(said.root_path, (), "the root path that the children are told")
 
 
 @case("7/53", "What a relative says of the parent is a reason to probe it", "member", seconds=25.0)

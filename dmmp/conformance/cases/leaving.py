@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dmmp.conformance.case import Feature, case
+from dmmp.conformance.cases.source_choice import capable, enlist, rooted
 from dmmp.conformance.peer import Peer
 from dmmp.conformance.playing import (
     add_child,
@@ -75,12 +76,37 @@ def stranger_leaves(tester: Tester) -> None:
         tester.check(isinstance(answer, LeaveResponse), f"no answer to reason {reason}")
 
 
+@case("9/1", "Who leaves answers others that leave", "source", *BOTH, needs=STOP)
+def leaving_answers(tester: Tester) -> None:
+    if tester.role is Role.SOURCE:
+        told = capable(tester)
+        enlist(tester, rooted(tester), told)
+    else:
+        told = placed(tester).parent
+    told.off(LeaveReport)
+    tester.carrier.stop()
+    told.expect(LeaveReport)
+    for peer in (told, stranger(tester)):
+        answer = peer.ask(LeaveReport, reason=LeaveReason.MOVED)
+        tester.check(isinstance(answer, LeaveResponse), "no answer while it leaves")
+
+
 @case("9/2", "Who goes tells its parent, the RP and the source", *BOTH, needs=STOP)
 def says_goodbye(tester: Tester) -> None:
     stage = placed(tester)
     tester.carrier.stop()
     for peer in (stage.parent, stage.rp.peer):
         peer.expect(LeaveReport, where=SHUTDOWN)
+
+
+@case("9/22", "Who goes tells its guests", *BOTH, needs=STOP)
+def guests_told(tester: Tester) -> None:
+    placed(tester)
+    guest = stranger(tester)
+    refresh(guest, RefreshKind.RELATIVE)
+    tester.carrier.stop()
+    report = guest.expect(LeaveReport, where=SHUTDOWN)
+    tester.equal(report.replacement.host, 0, "the host that it names")
 
 
 @case("9/3", "With all answers there it is gone", *BOTH, needs=STOP)

@@ -99,6 +99,18 @@ def not_chosen(tester: Tester) -> None:
     tester.equal(Status(refresh(peer).status), Status.UNKNOWN_HOST, "the answer")
 
 
+@case("5/55", "A super node that is none is offered no place", "source", seconds=8)
+def not_chosen_asks(tester: Tester) -> None:
+    played, peer = rooted(tester), capable(tester, 0)
+    enlist(tester, played, peer)
+    strangers = [capable(tester, number) for number in range(1, 1 + peer.record().out_degree * 2)]
+    for stranger in strangers:
+        stranger.flags = HostFlag.SUPER_NODE
+        answer = apply_for_place(stranger)
+        tester.equal(Status(answer.status), Status.FULL, "the answer to one that is none")
+    tester.equal(Status(apply_for_place(peer).status), Status.SUCCESS, "the answer to one that is")
+
+
 @case("5/19", "A cluster member has no place here", "source")
 def member_refreshes(tester: Tester) -> None:
     rooted(tester)
