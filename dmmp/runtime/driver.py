@@ -43,6 +43,7 @@ from dmmp.messages.local import (
 )
 from dmmp.messages.schema import Message
 from dmmp.roles.role import Host
+from dmmp.runtime.doorman import CROWD, Doorman
 from dmmp.runtime.sockets import DatagramSocket
 from dmmp.runtime.sorting import is_data, is_hop_sealed, pieces, sealed_where_due
 from dmmp.security.associations import Regard
@@ -65,7 +66,7 @@ CONTROL_QUEUE_BYTES = 4 << 20
 """Control messages that wait for their turn, and bytes of them. Of more the oldest are dropped: who
 sent them has sent them again by then (Decision 9)."""
 
-STRANGERS_LIMIT = 256
+STRANGERS_LIMIT = CROWD
 """First messages of strangers that wait, the oldest out: what comes faster than they are answered
 is a flood, and who is no part of it asks again."""
 
@@ -159,6 +160,11 @@ class Driver:
         self.tree_version = 0
         self.datagram_bytes = datagram_bytes
         self.refused: str | None = None
+        self._doorman: Doorman | None = None
+        if gate is not None:
+            forwards = forwarder is not None
+            self._doorman = Doorman(gate.associations, forwards, self.counters, clock)
+            socket.employ(self._doorman)
         self._control: deque[tuple[bytes, Endpoint]] = deque()
         self._control_bytes = 0
         self._strangers: deque[tuple[bytes, Endpoint]] = deque(maxlen=STRANGERS_LIMIT)
@@ -269,6 +275,8 @@ class Driver:
             regard = self.gate.regard(datagram, segment.sender, self.clock())
             if regard is Regard.STRANGER:
                 self._strangers.append((datagram, segment.sender))
+                if self._doorman is not None:
+                    self._doorman.call(len(self._strangers), self.clock())
             if regard is not Regard.KNOWN:
                 return
         queue.append((datagram, segment.sender))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 
 from dmmp.forwarding.burst import Burst, Octets, Transmit
 from dmmp.forwarding.outgoing import Outgoing
+from dmmp.runtime.doorman import Doorman
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -86,6 +87,7 @@ class BatchedSocket:
         self._ancillary: dict[int, Ancillary] = {}
         self._refusals: dict[Address, float] = {}
         outgoing = outgoing or Outgoing()
+        self._is_limited = outgoing.is_limited
         self._clock = clock
         self._fragments = Fragments(opened)
         self._sending = sending = Sending(
@@ -97,6 +99,7 @@ class BatchedSocket:
         # Wake-ups for which no more than one datagram or burst is expected.
         self._calm = CALM_FOR
         self._room = memoryview(bytearray(MAXIMUM_DATAGRAM_BYTES))
+        self._doorman: Doorman | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
         # One watch for everything, because the kernel looks at each when a packet leaves.
@@ -105,19 +108,31 @@ class BatchedSocket:
             opened, self._addresses.endpoint, self.counters, clock, watched=False
         )
 
+    def employ(self, doorman: Doorman) -> None:
+        """Ask him about single datagrams before anybody else, while he is on duty."""
+        if not self._is_limited:
+            self._doorman = doorman
+            doorman.serve(self._socket)
+
     def start(self, take: Take, fail: Fail) -> None:
         """Have `take` called with what comes, from the event loop itself: a task costs a turn."""
         self._loop.add_reader(self._watch.fileno(), self._ready, take, fail)
 
     def _ready(self, take: Take, fail: Fail) -> None:
         try:
-            if self._calm and (bursts := self._first()):
+            doorman = self._doorman
+            if doorman is not None:
+                if doorman.on_duty:
+                    doorman.turn()
+                else:
+                    doorman = None
+            if self._calm and doorman is None and (bursts := self._first()):
                 self._calm -= 1
                 take(bursts)
                 return
-            bursts, taken = self._drain()
+            bursts, taken = self._drain(doorman)
             self._calm = CALM_FOR if taken == 1 else 0
-            if bursts:
+            if bursts or taken:
                 take(bursts)
             else:
                 self._errors.drain()
@@ -140,17 +155,21 @@ class BatchedSocket:
         stride = _STRIDE.unpack(ancillary[0][2])[0] if ancillary else size
         return [Burst(bytes(self._room[:size]), stride, self._addresses.endpoint(address))]
 
-    def _drain(self) -> tuple[list[Burst], int]:
-        """Take what lies there, and tell how many times something did."""
+    def _drain(self, doorman: Doorman | None = None) -> tuple[list[Burst], int]:
+        """Take what lies there, and tell how many times something did.
+
+        Single datagrams are shown to the doorman first; what he does not let in leaves no trace.
+        """
         receive, collector = self._socket.recvmsg_into, self._collector
         taken = 0
         try:
             while taken < RECEIVE_BUDGET and (room := collector.room) is not None:
                 size, ancillary, _, address = receive((room,), _ANCILLARY_BYTES)
-                collector.add(
-                    size, _STRIDE.unpack(ancillary[0][2])[0] if ancillary else size, address
-                )
                 taken += 1
+                if ancillary:
+                    collector.add(size, _STRIDE.unpack(ancillary[0][2])[0], address)
+                elif doorman is None or doorman.admits(room[:size], address):
+                    collector.add(size, size, address)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -164,7 +183,7 @@ class BatchedSocket:
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
-        return kernel_drops(self._socket)
+        return kernel_drops(self._socket) - (self._doorman.sieved if self._doorman else 0)
 
     def on_unreachable(self, report: Report) -> None:
         """Have `report` called with endpoints that the network calls unreachable."""
@@ -260,6 +279,8 @@ class BatchedSocket:
             return
         self._closed = True
         self._sending.close()
+        if self._doorman is not None:
+            self._doorman.leave()
         self._errors.close()
         self._loop.remove_reader(self._watch.fileno())
         self._watch.close()

@@ -24,6 +24,7 @@ from dmmp.errors import UsageError
 from dmmp.forwarding.burst import MAXIMUM_BURST_BYTES, MAXIMUM_SEGMENTS, Burst, Octets, Transmit
 from dmmp.forwarding.outgoing import Outgoing, Queued
 from dmmp.runtime.binding import bind
+from dmmp.runtime.doorman import Doorman
 from dmmp.runtime.errorqueue import (
     PENDING,
     SEND_TRIES,
@@ -59,6 +60,12 @@ class DatagramSocket(Protocol):
 
     local: Endpoint
     counters: dict[str, int]
+
+    def employ(self, doorman: Doorman) -> None:
+        """Ask him about single datagrams before anybody else, while he is on duty.
+
+        Not where the rate is limited: what he sends would not count.
+        """
 
     def start(self, take: Take, fail: Fail) -> None:
         """Have `take` called with datagrams as they come, in order; `fail` with what it raises."""
@@ -268,9 +275,11 @@ class PortableSocket:
         self._collector = Collector(self._addresses)
         self._fragments = Fragments(opened)
         self._errors: ErrorQueue | None = None
+        self._doorman: Doorman | None = None
         self._closed = False
         self._reader: asyncio.Future[None] | None = None
         outgoing = outgoing or Outgoing()
+        self._is_limited = outgoing.is_limited
         self._sending = sending = Sending(
             self._write, self._addresses.address, self._fragments, self.counters, outgoing
         )
@@ -304,6 +313,12 @@ class PortableSocket:
             self._errors = ErrorQueue(self._socket, self._addresses.endpoint, self.counters)
         self._stream = DatagramServer(transport, self._received, errors, drained)
 
+    def employ(self, doorman: Doorman) -> None:
+        """Ask him about datagrams before anybody else, while he is on duty."""
+        if not self._is_limited:
+            self._doorman = doorman
+            doorman.serve(self._socket)
+
     def start(self, take: Take, fail: Fail) -> None:
         """Have `take` called with datagrams as they come, in order; `fail` with what it raises."""
 
@@ -324,7 +339,22 @@ class PortableSocket:
                 # An ICMP error about some peer, told at the next call: no reason to stop hearing.
                 count_error(self.counters, error)
                 continue
-            take(self._drain(data, cast(Address, address)))
+            if (doorman := self._doorman) is not None and doorman.on_duty:
+                take(self._drain_flood(doorman, data, cast(Address, address)))
+            else:
+                take(self._drain(data, cast(Address, address)))
+
+    def _drain_flood(self, doorman: Doorman, data: bytes, address: Address) -> list[Burst]:
+        """Take what there is but what the doorman does not let in."""
+        doorman.turn()
+        admits = doorman.admits
+        queued = [(data, address)]
+        while not self._received.empty():
+            data, address = self._received.get_nowait()
+            if data is not None:
+                queued.append((data, address))
+        queued = [each for each in queued if admits(*each)]
+        return self._prepend(queued, self._receive_directly(doorman) or [])
 
     def _drain(self, data: bytes, address: Address) -> list[Burst]:
         if self._received.empty():
@@ -343,14 +373,15 @@ class PortableSocket:
         endpoint = self._addresses.endpoint
         return [Burst(data, len(data), endpoint(address)) for data, address in queued] + more
 
-    def _receive_directly(self) -> list[Burst] | None:
+    def _receive_directly(self, doorman: Doorman | None = None) -> list[Burst] | None:
         receive_into, collector = self._socket.recvfrom_into, self._collector
         count = 0
         try:
             while count < RECEIVE_BUDGET and (room := collector.room) is not None:
                 size, address = receive_into(room)
-                collector.add(size, size, address)
                 count += 1
+                if doorman is None or doorman.admits(room[:size], address):
+                    collector.add(size, size, address)
         except BlockingIOError:
             pass
         except OSError as error:
@@ -359,7 +390,7 @@ class PortableSocket:
 
     def overflowed(self) -> int:
         """Give how many datagrams the kernel dropped because we did not fetch them in time."""
-        return kernel_drops(self._socket)
+        return kernel_drops(self._socket) - (self._doorman.sieved if self._doorman else 0)
 
     def on_unreachable(self, report: Report) -> None:
         """Have `report` called with endpoints that the network calls unreachable."""
@@ -408,6 +439,8 @@ class PortableSocket:
         if not self._closed:
             self._closed = True
             self._sending.close()
+            if self._doorman is not None:
+                self._doorman.leave()
             if self._errors is not None:
                 self._errors.close()
             if self._reader is not None:

@@ -5,7 +5,10 @@ And what goes out plain from what goes sealed (Decision 74).
 
 from __future__ import annotations
 
-from dmmp.forwarding.burst import Burst, Transmit, group, split
+from itertools import groupby
+from operator import itemgetter
+
+from dmmp.forwarding.burst import Burst, Octets, Transmit, group, split
 from dmmp.messages.header import OPTION_OFFSET
 from dmmp.messages.options import LAST_DATA_OPTION, Option
 from dmmp.security.gate import Gate, goes_sealed
@@ -13,6 +16,7 @@ from dmmp.types import Endpoint, Instant
 
 _DATA_END = OPTION_OFFSET + 2
 _HOP_SEALED = Option.HOP_SEALED.to_bytes(2)
+_RECEIVER = itemgetter(1)
 
 
 def is_data(burst: Burst) -> bool:
@@ -67,16 +71,33 @@ def sealed_where_due(gate: Gate, transmits: list[Transmit], now: Instant) -> lis
     """
     found: list[Transmit] = []
     waiting: dict[Endpoint, list[bytes]] = {}
+    seen: tuple[Octets, int] | None = None
+    frames: list[bytes] = []
     for transmit in transmits:
         data, stride, to = transmit
-        if goes_sealed(data):
-            for segment in split(data, stride):
-                for datagram, receiver in gate.send_datagram(bytes(segment), to, now):
-                    waiting.setdefault(receiver, []).append(datagram)
+        if seen is None or data is not seen[0] or stride != seen[1]:
+            # The same goes to all children, one after the other: it is looked at once.
+            seen = data, stride
+            frames = [bytes(each) for each in split(data, stride)] if goes_sealed(data) else []
+        if frames:
+            waiting.setdefault(to, []).extend(frames)
             continue
-        if to in waiting:
-            found += [Transmit(*each, to) for each in group(waiting.pop(to))]
+        if waiting and to in waiting:
+            found += _sealed(gate, waiting.pop(to), to, now)
         found.append(transmit)
-    for receiver, datagrams in waiting.items():
-        found += [Transmit(*each, receiver) for each in group(datagrams)]
+    for to, held in waiting.items():
+        found += _sealed(gate, held, to, now)
     return found
+
+
+def _sealed(gate: Gate, frames: list[bytes], to: Endpoint, now: Instant) -> list[Transmit]:
+    """Seal what goes to one; what that takes may go to others, as who is asked for its key."""
+    whole = gate.associations.send_all(frames, to, now)
+    if whole is not None:
+        return [Transmit(*each, to) for each in group(whole)]
+    datagrams = [datagram for frame in frames for datagram in gate.send_datagram(frame, to, now)]
+    return [
+        Transmit(*each, receiver)
+        for receiver, held in groupby(datagrams, _RECEIVER)
+        for each in group([data for data, _ in held])
+    ]

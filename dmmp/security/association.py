@@ -6,6 +6,8 @@ with the counter in the header. Slide 23; the times are WireGuard's unless they 
 
 from __future__ import annotations
 
+from struct import Struct
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -15,9 +17,9 @@ from dmmp.messages.header import (
     HEADER_BYTES,
     MAXIMUM_PAYLOAD_BYTES,
     OPTION_OFFSET,
-    VERSION,
 )
 from dmmp.messages.options import LAST_DATA_OPTION, Option
+from dmmp.security.handshakes import PREFIX_BYTES, prefix
 from dmmp.security.noise import TAG_BYTES, Keys, pack_nonce
 from dmmp.security.peer import Peer
 from dmmp.security.replay import Window
@@ -43,6 +45,8 @@ RENEW_AFTER_COUNT = 1 << 48
 MAXIMUM_PLAINTEXT_BYTES = MAXIMUM_PAYLOAD_BYTES - TAG_BYTES
 
 _LOW = 0xFFFFFFFF
+_FRAME, _MESSAGE = prefix(Option.HOP_SEALED), prefix(Option.SEALED)
+_pack_header = Struct(f"!{PREFIX_BYTES}sIIII").pack
 _OPTION = slice(OPTION_OFFSET, OPTION_OFFSET + 2)
 _LAST_DATA = LAST_DATA_OPTION.to_bytes(2)
 _NEVER = float("-inf")
@@ -128,11 +132,8 @@ class Association:
         count = self.count
         self.count = count + 1
         frame = is_forwarders(plaintext)
-        header = HEADER.pack(
-            VERSION,
-            0,
-            Option.HOP_SEALED if frame else Option.SEALED,
-            0,
+        header = _pack_header(
+            _FRAME if frame else _MESSAGE,
             self.remote_index,
             count & _LOW,
             count >> 32,

@@ -7,7 +7,7 @@ reasons stand at the class `Associations`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -228,6 +228,18 @@ class Associations:
             datagrams += self._call(to, now)
         return datagrams
 
+    def send_all(
+        self, plaintexts: Sequence[bytes], to: Endpoint, now: Instant
+    ) -> list[bytes] | None:
+        """Seal plaintexts for one endpoint; None if more is to be done, as `send` does for each."""
+        contact = self._contacts.get(to)
+        if contact is None or len(max(plaintexts, key=len)) > MAXIMUM_PLAINTEXT_BYTES:
+            return None
+        association = contact.current
+        if not association.may_send(now) or association.should_renew(now):
+            return None
+        return self._contacts.seal_all(association, plaintexts, now)
+
     def wake(self, now: Instant) -> list[Datagram]:
         """Do what is due; a wake too many does no harm."""
         datagrams: list[Datagram] = []
@@ -288,6 +300,22 @@ class Associations:
         else:
             self._host.count("malformed")
         return Regard.NONE
+
+    def is_flooded(self, now: Instant) -> bool:
+        """Tell whether whoever calls is asked for a cookie."""
+        return self._reception.is_flooded(now)
+
+    def answer_flood(
+        self, datagram: bytes | memoryview, place: bytes, may_answer: bool, now: Instant
+    ) -> bytes | None:
+        """Answer an initiation while `is_flooded`, if one may, and sooner than `receive` would.
+
+        `place` is the `cookies.where` of its sender. b"": with nothing; None: `receive` is to do
+        it, as with all other datagrams.
+        """
+        if datagram[:PREFIX_BYTES] != _INITIATION:
+            return None
+        return self._reception.answer_flood(datagram, place, may_answer, now)
 
     def receive(self, datagram: bytes, sender: Endpoint, now: Instant) -> Received:
         """Take a datagram of this family; never raises, whatever it is."""

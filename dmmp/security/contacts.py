@@ -7,7 +7,7 @@ Slide 23; the reasons stand at the class `Associations`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -154,11 +154,17 @@ class Contacts:
 
     def seal(self, association: Association, plaintext: bytes, now: Instant) -> Datagram:
         """Seal a plaintext, and keep an eye on whether anything comes back."""
-        data = association.seal(plaintext, now)
+        return Datagram(self.seal_all(association, (plaintext,), now)[0], association.endpoint)
+
+    def seal_all(
+        self, association: Association, plaintexts: Sequence[bytes], now: Instant
+    ) -> list[bytes]:
+        """Seal several for the same end."""
+        datagrams = [association.seal(plaintext, now) for plaintext in plaintexts]
         self._by_index.move_to_end(association.index)
         if association.unanswered >= DOUBT_COUNT and not association.is_watched:
             self._watch(association, association.unanswered_since + DOUBT_AFTER)
-        return Datagram(data, association.endpoint)
+        return datagrams
 
     def heard(self, association: Association, plaintext: bytes, now: Instant) -> None:
         """Note that something opened; whoever sent a plaintext is to hear of this end soon."""

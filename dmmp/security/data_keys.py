@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -40,6 +42,10 @@ MOST_CIPHERS = 1024
 
 BLOCK_BITS = 20
 """Packets under one key, as a power of two: RFC 9001 §6.6 allows 2^23 for AES-GCM."""
+
+_SEQUENCE = slice(12, 16)
+_TOP = slice(12, 14)
+"""The sequence number's first 16 bits: while they stay, the block does."""
 
 
 class DataKeys:
@@ -174,21 +180,32 @@ def opened(
     `tail` bytes behind each tag do not belong to the ciphertext. The segments of the result are
     `TAG_BYTES + tail` shorter. None if a tag does not hold, or the key is not there.
     """
-    view = memoryview(data)
-    parts: list[bytes] = []
-    block = cipher = None
-    for at in range(0, len(view), stride):
-        end = min(at + stride, len(view))
-        head = bytes(view[at : at + HEADER_BYTES])
-        sequence = int.from_bytes(head[12:16])
-        if sequence >> BLOCK_BITS != block:
-            block = sequence >> BLOCK_BITS
-            cipher = keys.cipher(origin_key, reserved, sequence)
-        if cipher is None or end - at < HEADER_BYTES + TAG_BYTES + tail:
-            return None
-        try:
-            plain = cipher.decrypt(head[NONCE], view[at + HEADER_BYTES : end - tail], head)
-        except InvalidTag:
-            return None
-        parts += (head, plain)
+    whole = (len(data) - 1) // stride
+    last = len(data) - whole * stride
+    if min(last, stride) < HEADER_BYTES + TAG_BYTES + tail:
+        return None
+    parts = [
+        *(_layout(stride, whole, tail).unpack_from(data) if whole else ()),
+        *_layout(last, 1, tail).unpack_from(data, whole * stride),
+    ]
+    top = decrypt = None
+    try:
+        for at in range(0, len(parts), 2):
+            head = parts[at]
+            if head[_TOP] != top:
+                top = head[_TOP]
+                cipher = keys.cipher(origin_key, reserved, int.from_bytes(head[_SEQUENCE]))
+                if cipher is None:
+                    return None
+                decrypt = cipher.decrypt
+            assert decrypt is not None
+            parts[at + 1] = decrypt(head[NONCE], parts[at + 1], head)
+    except InvalidTag:
+        return None
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _layout(stride: int, count: int, tail: int) -> Struct:
+    # Cut at once into headers and sealed payloads: a slice for each takes three times as long.
+    return Struct(f"{HEADER_BYTES}s{stride - HEADER_BYTES - tail}s{tail}x" * count)

@@ -48,7 +48,7 @@ def prefix(option: Option) -> bytes:
     return HEADER.pack(VERSION, 0, option, 0, 0, 0, 0, 0)[:PREFIX_BYTES]
 
 
-def indexes(datagram: bytes) -> tuple[int, int]:
+def indexes(datagram: bytes | memoryview) -> tuple[int, int]:
     """Return `source` and `sequence` of a datagram that has a header."""
     source, sequence = _WORDS(datagram, _SOURCE_OFFSET)
     return source, sequence

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dmmp.errors import DecodeError
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.security.association import Association
-from dmmp.security.cookies import NO_MAC, Cookies, mac1_key, mac1_of
+from dmmp.security.cookies import NO_MAC, Cookies, mac1_key, mac1_of, where
 from dmmp.security.half_open import HalfOpen
 from dmmp.security.handshakes import (
     INITIATION_LEAST,
@@ -62,8 +62,31 @@ class Reception:
         """Tell whether an initiation bears a cookie of this host for where it comes from."""
         return self._cookies.mac2_holds(initiation, sender, now)
 
+    def is_flooded(self, now: Instant) -> bool:
+        """Tell whether callers are asked for a cookie, whoever they are."""
+        return self._load.is_high(now) or self.half_open.is_crowded()
+
     def answer(self, initiation: bytes, sender: Endpoint, now: Instant) -> bytes | None:
         """Answer with a response or a cookie reply; None, and counted, if with nothing."""
+        return self._admit(initiation, sender, now) if self._is_worthy(initiation) else None
+
+    def answer_flood(
+        self, initiation: bytes | memoryview, place: bytes, may_answer: bool, now: Instant
+    ) -> bytes | None:
+        """Answer as `answer` does while `is_flooded`, from a `cookies.where`; b"": with nothing.
+
+        So it is if not `may_answer`. None, and nothing done but counted as load, if it bears a
+        cookie: `answer` is to be asked.
+        """
+        if not self._is_worthy(initiation):
+            return b""
+        self._load.note(now)
+        if self._cookies.mac2_holds_at(initiation, place, now):
+            return None
+        return self._cookie_reply(initiation, place, now) if may_answer else b""
+
+    def _is_worthy(self, initiation: bytes | memoryview) -> bool:
+        """Tell whether an initiation is one, for this host, and not too short to be answered."""
         host = self._host
         size = len(initiation)
         if not INITIATION_LEAST <= size <= INITIATION_MOST:
@@ -76,20 +99,22 @@ class Reception:
         elif size < response_bytes(host.party.credential):
             host.count("amplifying")
         else:
-            return self._admit(initiation, sender, now)
-        return None
+            return True
+        return False
+
+    def _cookie_reply(self, initiation: bytes | memoryview, place: bytes, now: Instant) -> bytes:
+        if initiation[-len(NO_MAC) :] != NO_MAC:
+            self._host.count("mac2")
+        self._host.count("cookie_replies_sent")
+        return self._cookies.reply_at(initiation, place, indexes(initiation)[0], now)
 
     def _admit(self, initiation: bytes, sender: Endpoint, now: Instant) -> bytes | None:
         """Ask for a cookie under load, and of an address that calls too often."""
         host = self._host
         self._load.note(now)
-        is_load = self._load.is_high(now) or self.half_open.is_crowded()
-        if is_load or not self._claimed.take(sender.address, now):
+        if self.is_flooded(now) or not self._claimed.take(sender.address, now):
             if not self._cookies.mac2_holds(initiation, sender, now):
-                if initiation[-len(NO_MAC) :] != NO_MAC:
-                    host.count("mac2")
-                host.count("cookie_replies_sent")
-                return self._cookies.reply(initiation, sender, indexes(initiation)[0], now)
+                return self._cookie_reply(initiation, where(sender), now)
             if not self._proven.take(sender.address, now):
                 host.count("flooded")
                 return None

@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import socket
 import struct
 import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, ip_address
 from random import Random
 from typing import NamedTuple
@@ -113,10 +115,13 @@ class Gun:
 def flood(
     packets: Iterable[bytes], rate: float | None = None, seconds: float | None = None
 ) -> Sent:
-    """Send packets, as fast as it goes or at a rate a second, until they or the time run out."""
+    """Send packets, as fast as it goes or at a rate a second, until they or the time run out.
+
+    `KeyboardInterrupt` ends it sooner.
+    """
     sent = octets = 0
     begun = time.monotonic()
-    with Gun() as gun:
+    with Gun() as gun, suppress(KeyboardInterrupt):
         for volley in volleys(packets, VOLLEY if rate is None else pace(rate)):
             gone = gun.fire(volley)
             sent += gone
@@ -195,7 +200,8 @@ def parser(description: str | None) -> ArgumentParser:
 
 
 def run(options: Namespace, make: Callable[[Random], Iterator[bytes]]) -> int:
-    """Send what `make` gives to the targets in turn, and print what it came to."""
+    """Send what `make` gives to the targets in turn, and print what it came to; SIGTERM ends it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     dice = Random(options.seed)
     targets: list[Endpoint] = options.targets
     sources = Sources(options.sources or own_address(targets[0]), dice)

@@ -15,10 +15,11 @@ import pytest
 
 from dmmp.forwarding.burst import Burst
 from dmmp.messages import ProbeRequest, encode
+from dmmp.messages.header import HEADER_BYTES
 from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.runtime import driver as drivers
-from dmmp.security.cookies import REPLY_BYTES
+from dmmp.security.cookies import REPLY_BYTES, where
 from dmmp.security.gate import Gate
 from dmmp.security.identity import Mode, prologue
 from dmmp.security.limits import Limits
@@ -159,6 +160,40 @@ def test_strangers_wait_for_those_who_are_known() -> None:
             assert order.count("stranger") == drivers.STRANGERS_LIMIT
 
     asyncio.run(main())
+
+
+def test_what_is_answered_at_the_door_is_answered_alike() -> None:
+    scene = Scene()
+    scene.batch(500, 10.0)
+    associations = scene.rp.associations
+    assert associations.is_flooded(10.1)
+    key, common = associations.static_key, prologue(Mode.CERTIFICATES, SESSION)
+    false = openings(Random(5), key, common, WALL, noise=True)
+    for call in (next(scene.flood), next(false)):
+        for bad in (call[:-40] + b"\1" + call[-39:], call[:500], call.ljust(1300)):
+            assert associations.answer_flood(bad, where(JOINER), True, 10.1) == b""
+            assert scene.rp.receive(bad, JOINER, 10.1).datagrams == []
+        before = dict(associations.counters)
+        (asked,) = scene.rp.receive(call, JOINER, 10.1).datagrams
+        between = dict(associations.counters)
+        answer = associations.answer_flood(memoryview(call), where(JOINER), True, 10.1)
+        assert answer is not None and len(answer) == len(asked.data) == REPLY_BYTES
+        assert answer[:HEADER_BYTES] == asked.data[:HEADER_BYTES]
+        after = associations.counters
+        assert {name: after[name] - between[name] for name in after} == {
+            name: between[name] - before[name] for name in after
+        }
+        assert associations.answer_flood(call, where(JOINER), False, 10.1) == b""
+    # The cookie in it is as good as one that was asked for; who bears it is not answered there.
+    (first,) = scene.joiner.send_datagram(PROBE, RP, 10.1)
+    reply = associations.answer_flood(first.data, where(JOINER), True, 10.1)
+    assert reply is not None
+    scene.joiner.receive(reply, RP, 10.2)
+    (again,) = scene.joiner.wake(10.5)
+    assert associations.answer_flood(again.data, where(JOINER), True, 10.5) is None
+    assert associations.answer_flood(again.data, where(RP), True, 10.5)
+    (response,) = scene.rp.receive(again.data, JOINER, 10.5).datagrams
+    assert response.data[3] == Option.HANDSHAKE_RESPONSE
 
 
 def test_a_cookie_reply_is_all_that_load_earns() -> None:

@@ -27,14 +27,25 @@ from tests.bench.relay_node import ORIGIN, SESSION
 NONE: Final = "no security"
 TAGS: Final = "tags"
 MANIFESTS: Final = "manifests"
+OPENED: Final = "manifests, opened"
+PLAIN_MEMBER: Final = "no security, delivering"
+TAGS_MEMBER: Final = "tags, delivering"
 MEMBER: Final = "manifests, delivering"
-GUARDS: Final = (NONE, TAGS, MANIFESTS, MEMBER)
-"""Ways to guard data: not at all; with a shared secret; as a relay without keys with certificates;
-and as a member, which opens what it passes on."""
+GUARDS: Final = (NONE, TAGS, MANIFESTS, OPENED, PLAIN_MEMBER, TAGS_MEMBER, MEMBER)
+"""Ways to guard data: not at all; with a shared secret; with certificates, as a relay without keys;
+the same, opening everything for nobody. Then each as a member whose programs listen."""
+
+UNGUARDED: Final = (NONE, PLAIN_MEMBER)
+DELIVERING: Final = (PLAIN_MEMBER, TAGS_MEMBER, MEMBER)
+"""Ways in which everything goes to programs as well, through a TUN."""
+
+_BY_TAGS: Final = (TAGS, TAGS_MEMBER)
 
 NAME: Final = "bench"
 SECRET: Final = b"k" * 32
 EPOCH: Final = 1
+PORT: Final = 5004
+"""Where the programs of a member listen."""
 
 
 _SOMEBODY = Peer(bytes(16), "", EVERY_CAPABILITY, 0, 0, (), bytes(32), bytes(32), 0, 0.0)
@@ -51,10 +62,10 @@ class _Drawn:
 
 def guard(way: str) -> DataGuard | None:
     """Make a guard, of the source and of relays alike."""
-    if way == NONE:
+    if way in UNGUARDED:
         return None
     party: CertifiedParty | SharedSecretParty
-    if way == TAGS:
+    if way in _BY_TAGS:
         party = SharedSecretParty(b"a secret for benches only", NAME)
     else:
         dice = _Drawn()
@@ -64,12 +75,12 @@ def guard(way: str) -> DataGuard | None:
         held = authority.credential(request, at, dice, 3 * 86400.0)
         party = CertifiedParty(held, Trust((authority.public,), NAME))
     wall = time.time() - time.monotonic()
-    return Security(party, _Drawn(), wall).guard(delivers=way in (TAGS, MEMBER))
+    return Security(party, _Drawn(), wall).guard(delivers=way != MANIFESTS)
 
 
 def gate(way: str, parent: Endpoint, children: Sequence[Endpoint], now: Instant) -> Gate | None:
     """Make a relay's gate, with associations that stand already; none without security."""
-    if way == NONE:
+    if way in UNGUARDED:
         return None
     party = SharedSecretParty(b"a secret for benches only", NAME)
     made = Security(party, _Drawn(), time.time() - time.monotonic()).gate(now, Parameters())
@@ -90,6 +101,6 @@ def association(number: int, other: Endpoint, now: Instant, near: bool) -> Assoc
 def forwarder(way: str, now: Instant, seals: bool) -> Forwarder:
     """Make a forwarder with a guard that holds the key, if it needs one."""
     made = Forwarder(Parameters(), guard=guard(way))
-    if way != NONE and (seals or way != MANIFESTS):
+    if way not in UNGUARDED and (seals or way != MANIFESTS):
         made.apply(InstallKey(SESSION, ORIGIN, EPOCH, SECRET, seals), now)
     return made

@@ -1,7 +1,8 @@
 """Our relay with a guard: `python -m tests.bench.secured_relay WAY AT FROM CHILD…`.
 
-As `relay_node`, but it learns everything from its parent, and with `manifests, delivering` hands
-what it opened to an edge that throws it away. It says `ready`, and at the end what it counted.
+As `relay_node`, but it learns everything from its parent. A way that delivers writes all packets to
+a TUN as `dmmp.runtime.node` does it, and needs root; `manifests, opened` hands them to an edge that
+throws them away. It says `ready`, and at the end what it counted.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from collections.abc import Sequence
 from dmmp.actions import Branch, ForwardingEntry, Install
 from dmmp.forwarding.burst import Delivery
 from dmmp.interest import interest
-from dmmp.runtime.driver import Driver
+from dmmp.runtime.driver import Driver, Edge
+from dmmp.runtime.gateway import Gateway
 from dmmp.runtime.locate import parse_endpoint
 from dmmp.runtime.node import run
 from dmmp.runtime.sockets import open_socket
+from dmmp.tun.addresses import default_addresses
+from dmmp.tun.device import Tun
 from dmmp.types import HostId, Instant, SessionId
 from tests.bench.relay_node import GROUP, SESSION, TREE, Mute
-from tests.bench.secured_parts import MEMBER, forwarder, gate
+from tests.bench.secured_parts import DELIVERING, OPENED, forwarder, gate
+
+ME = HostId(4711)
 
 
 class Sink:
@@ -53,6 +59,17 @@ class Sink:
         """Have nothing to give back."""
 
 
+def edge(way: str) -> Edge | None:
+    """Open where the programs are, if they are to get anything."""
+    if way == OPENED:
+        return Sink()
+    if way not in DELIVERING:
+        return None
+    device = Tun.open("bench0", batched=True)
+    addresses = default_addresses(SESSION, ME)
+    return Gateway(device, addresses, True, False, time.monotonic)
+
+
 async def relay(way: str, words: Sequence[str]) -> int:
     """Relay until SIGTERM."""
     at, parent, *children = [parse_endpoint(word) for word in words]
@@ -64,13 +81,12 @@ async def relay(way: str, words: Sequence[str]) -> int:
         tree_version=TREE,
         upstream=(parent,),
         downstream=tuple(Branch(child, wants) for child in children),
-        deliver=wants if way == MEMBER else (),
-        me=HostId(4711),
+        deliver=wants if way in (OPENED, *DELIVERING) else (),
+        me=ME,
     )
     made.apply(Install(entry), time.monotonic())
-    sink = Sink()
     gates = gate(way, parent, children, time.monotonic())
-    driver = Driver(Mute(), opened, made, sink, gate=gates)
+    driver = Driver(Mute(), opened, made, edge(way), gate=gates)
 
     def end() -> None:
         driver.stop()

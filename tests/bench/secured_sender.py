@@ -1,7 +1,8 @@
 """A source for the secured benches: `… secured_sender WAY FROM TO BYTES RATE SECONDS`.
 
-Seals and signs everything before the clock runs, as `Forwarder` does it, then sends at the rate, in
-bursts of one send each. At the end it says how many packets of programs it sent.
+Seals and signs everything before the clock runs, as `Forwarder` and driver do it, then sends at the
+rate, in bursts of one send each. BYTES are those of a program's datagram, which travels as an IP
+packet. At the end it says how many of them it sent.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import time
 from ipaddress import ip_address
 
 from dmmp.actions import Branch, ForwardingEntry, Install
-from dmmp.forwarding.burst import Outcome, Transmit, split
+from dmmp.forwarding.burst import Outcome, Transmit, group, split
 from dmmp.interest import interest
 from dmmp.runtime.locate import parse_endpoint
 from dmmp.security.gate import goes_sealed
+from dmmp.tun.packets import wrap_udp
 from dmmp.types import Endpoint
 from tests.bench.relay_node import GROUP, ORIGIN, PROGRAM, SESSION, TREE
-from tests.bench.secured_parts import NONE, association, forwarder
+from tests.bench.secured_parts import PORT, UNGUARDED, association, forwarder
 
-BATCH = 48
+BATCH = 47
+"""Packets that go at once: as many as fit one send, sealed."""
 UDP_SEGMENT = 103
 
 
@@ -53,6 +56,7 @@ def prepared(way: str, to: Endpoint, size: int, packets: int) -> list[list[Trans
     """Make what is to be sent: announcements first, then batches."""
     now = time.monotonic()
     source = forwarder(way, now, seals=True)
+    packet = wrap_udp(Endpoint(PROGRAM, PORT), Endpoint(GROUP, PORT), bytes(size))
     child = Branch(Endpoint(ip_address(str(to.address)), to.port), (interest(GROUP),))
     entry = ForwardingEntry(SESSION, tree_version=TREE, downstream=(child,), me=ORIGIN)
     source.apply(Install(entry), now)
@@ -61,21 +65,23 @@ def prepared(way: str, to: Endpoint, size: int, packets: int) -> list[list[Trans
         nonlocal now
         # Each batch finds the time for its own signature.
         now += 0.0201
-        payload = bytes(size)
-        return source.originate(SESSION, ORIGIN, TREE, GROUP, PROGRAM, [payload] * count, now)
+        return source.originate(SESSION, ORIGIN, TREE, GROUP, PROGRAM, [packet] * count, now)
 
     link = association(0, to, now, near=True)
 
     def sealed(transmits: list[Transmit]) -> list[Transmit]:
+        """Seal what goes so, one send for what is ahead of a burst, as a parent does it."""
         found: list[Transmit] = []
+        waiting: list[bytes] = []
         for each in transmits:
-            if way == NONE or not goes_sealed(each.data):
-                found.append(each)
+            if way not in UNGUARDED and goes_sealed(each.data):
+                segments = split(each.data, each.stride)
+                waiting += [link.seal(bytes(segment), now) for segment in segments]
                 continue
-            for segment in split(each.data, each.stride):
-                data = link.seal(bytes(segment), now)
-                found.append(Transmit(data, len(data), each.to))
-        return found
+            found += [Transmit(*burst, to) for burst in group(waiting)]
+            waiting = []
+            found.append(each)
+        return found + [Transmit(*burst, to) for burst in group(waiting)]
 
     rounds = [sealed(originate(1).transmits)]
     for _ in range(packets // BATCH):

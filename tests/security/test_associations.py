@@ -347,6 +347,20 @@ def test_doubled_datagrams_are_taken_once() -> None:
     assert network.hosts[at(2)].counters["replayed"] >= 20
 
 
+def test_several_for_one_are_sealed_at_once_where_nothing_else_is_to_be_done() -> None:
+    network = associated()
+    one, other = network.hosts[at(1)], network.hosts[at(2)]
+    now = network.now
+    sealed = one.send_all([b"first", b"second"], at(2), now)
+    assert sealed is not None
+    got = [other.receive(each, at(1), now).plaintexts for each in sealed]
+    assert got == [[b"first"], [b"second"]]
+    # Otherwise each goes its own way: with a call first, with a renewal beside it, or not at all.
+    assert one.send_all([b"x"], at(3), now) is None
+    assert one.send_all([b"x"], at(2), now + RENEW_AFTER + 1.0) is None
+    assert one.send_all([b"x", bytes(MAXIMUM_PLAINTEXT_BYTES + 1)], at(2), now) is None
+
+
 # The rest of the table.
 
 
