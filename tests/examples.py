@@ -234,7 +234,7 @@ def _joining() -> list[tuple[str, Message]]:
                 parent=S2,
                 super_node=S2.host,
                 root_path=(SOURCE.host,),
-                children=(M4, M5),
+                children=(M4, replace(M5, depth=2)),
             ),
         ),
         (
@@ -331,8 +331,14 @@ def _liveness() -> list[tuple[str, Message]]:
             ),
         ),
         (
-            "you are no child of mine",
-            RefreshResponse(**_control(M5, 0x5EED0032), status=Status.UNKNOWN_HOST, sender=M5),
+            "a relative that answers no Data Requests of guests",
+            RefreshResponse(
+                **_control(M5, 0x5EED0032),
+                status=Status.UNKNOWN_HOST,
+                sender=M5,
+                super_node=S2.host,
+                root_path=(M4.host, S2.host, SOURCE.host),
+            ),
         ),
     ]
 

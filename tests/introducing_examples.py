@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from ipaddress import ip_address
 
@@ -13,12 +14,15 @@ from dmmp.messages import (
     Message,
     RenewalRequest,
     RenewalResponse,
+    encode,
 )
 from dmmp.messages.common import Status
 from dmmp.messages.options import TlvType
 from dmmp.messages.schema import Tlv
 from dmmp.security.authority import Authority, Request
+from dmmp.security.manifest import signed_beat
 from dmmp.security.peer import Capability
+from dmmp.security.signing import SIGNATURE_BYTES, Signer
 from dmmp.types import Endpoint, HostId, SessionId
 
 SESSION, SOURCE, M4 = SessionId(0x00DE0001), HostId(1), HostId(4)
@@ -32,25 +36,28 @@ def introducing_examples() -> list[tuple[str, Message]]:
     authority = Authority(random(32))
     request = Request("camera", "demo", Capability.SOURCE | Capability.MEMBER, 8, 100_000_000)
     held = authority.credential(request, AT, random)
+    beat = Heartbeat(
+        session=SESSION,
+        source=SOURCE,
+        sequence=13,
+        tree_version=7,
+        reserved=0x01030001,
+        group=ip_address("239.1.2.3"),
+        origin_address=ip_address("198.51.100.10"),
+        highest=4712,
+        started=1,
+        tlvs=(Tlv(TlvType.SIGNATURE, bytes(SIGNATURE_BYTES)),),
+    )
+    content = encode(beat)[:-SIGNATURE_BYTES]
+    signature = Tlv(TlvType.SIGNATURE, signed_beat(Signer(held.signing_secret), content))
     return [
         (
             "the source's certificate",
             Credential(session=SESSION, source=SOURCE, certificate=held.certificate),
         ),
         (
-            "announcement with a signature, key epoch 3",
-            Heartbeat(
-                session=SESSION,
-                source=SOURCE,
-                sequence=13,
-                tree_version=7,
-                reserved=0x01030001,
-                group=ip_address("239.1.2.3"),
-                origin_address=ip_address("198.51.100.10"),
-                highest=4712,
-                started=1,
-                tlvs=(Tlv(TlvType.SIGNATURE, held.sign(b"an example")),),
-            ),
+            "announcement signed by the key of the certificate in credential.json, key epoch 3",
+            replace(beat, tlvs=(signature,)),
         ),
         (
             "M4 asks for the key of a host it has heard of",

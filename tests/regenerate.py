@@ -21,6 +21,7 @@ from tests.plain import message_to_plain
 from tests.security.derivation_vectors import derivation_vectors
 from tests.security.derivations import VERSION
 from tests.state_machines import state_machines
+from tests.tree_vectors import tree_vectors
 from tests.wire_vectors import wire_vectors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +64,7 @@ GENERATORS: tuple[Callable[[], dict[Path, str]], ...] = (
     vectors,
     wire_vectors,
     derivation_vectors,
+    tree_vectors,
     notes,
     state_machines,
 )

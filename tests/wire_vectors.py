@@ -30,6 +30,7 @@ EXAMPLES: tuple[tuple[str, Tlv, str], ...] = (
     ("a host's name", Tlv(TlvType.NAME, b"lab-pc"), "understood"),
     ("a name beyond ASCII", Tlv(TlvType.NAME, "Gerät 7".encode()), "understood"),
     ("a signature", Tlv(TlvType.SIGNATURE, bytes(range(64))), "understood"),
+    ("a signature that is too short", Tlv(TlvType.SIGNATURE, bytes(range(63))), "understood"),
     ("unknown, to be ignored", Tlv(0x80FF, b"\x01\x02\x03"), "ignored"),
     ("highest type, to be ignored", Tlv(0xFFFF, b"\x01\x02\x03\x04\x05"), "ignored"),
     ("unknown, to be refused", Tlv(0x0077, b"\x01\x02"), "refused"),

@@ -12,6 +12,7 @@ from dmmp.forwarding.burst import Run, compact
 from dmmp.forwarding.cache import RECORD_BYTES
 from dmmp.forwarding.repair import signed
 from dmmp.forwarding.runs import listed
+from dmmp.forwarding.sealed import KEY_SECONDS
 from dmmp.forwarding.window import SEQUENCE_MASK
 from dmmp.security.manifest import DIGEST_BYTES, NOT_LISTED, Manifest
 from dmmp.types import Endpoint, Instant
@@ -139,15 +140,17 @@ class Proofs:
     def release(self, now: Instant, by_number: bool) -> tuple[list[Waiting], int]:
         """Give back what waits, to be looked at again; also how many packets waited too long.
 
-        Where proof is `by_number`, only what some manifest lists: whoever makes things up could
+        What waits for a key has as long as where only delivery waits for it. Where proof is
+        `by_number`, only what some manifest lists: whoever makes things up could
         have the rest looked at with every manifest.
         """
         self.is_news = False
+        longest = WAIT_SECONDS if by_number else KEY_SECONDS
         ready: list[Waiting] = []
         late = 0
         for _ in range(len(self._waiting)):
             held = self._pop()
-            if now - held.since > WAIT_SECONDS:
+            if now - held.since > longest:
                 late += held.run.packets
             elif not by_number or self._lists(held.run):
                 ready.append(held)

@@ -141,7 +141,7 @@ class HostRecord:
     depth: int = wire(uint8, doc="hops below the source; 255 = not joined", default=255)
     out_degree: int = wire(uint16, doc="maximum out-degree", default=0)
     free_slots: int = wire(uint16, doc="free places in its whole subtree (Decision 14)", default=0)
-    uptime: int = wire(uint32, doc="seconds since it joined the session", default=0)
+    uptime: int = wire(uint32, doc="seconds since the host was started", default=0)
     delay_us: int = wire(
         uint32, doc="one-way delay from the source, microseconds; 0 = unknown", default=0
     )

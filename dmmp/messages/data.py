@@ -37,7 +37,7 @@ class Heartbeat(Message):
     origin_address: IpAddress = wire(address, doc="source address of its IP packets")
     highest: int = wire(uint32, doc="sequence number of the newest data packet")
     started: int = wire(
-        uint8, doc="0 = nothing sent yet, so that `highest` means nothing; 1 = it counts"
+        uint8, doc="0 = nothing sent yet: `highest` is the number before the first; 1 = it was sent"
     )
 
 

@@ -353,7 +353,8 @@ class MeshingRole(DisplacingRole):
             return
         chosen = self.core_tree().get(self.standing.host)
         peer = self.mesh.peers.get(chosen) if chosen is not None else None
-        if peer is None or peer.endpoint == state.parent.endpoint:
+        # What a member that is not heard here has said of its link may be old (Decision 61).
+        if peer is None or peer.round_trip is None or peer.endpoint == state.parent.endpoint:
             return
         if not self.trusts((peer.record.host,)):
             return  # Its place in the tree is below a host that it has just left for a reason.

@@ -122,6 +122,7 @@ class Associations:
         self._half_open = self._reception.half_open
         self._default_key = default_key
         self._keys: Recent[Endpoint, bytes] = Recent(self.limits.keys)
+        self._pinned: dict[Endpoint, bytes] = {}
         self._waiting = Waiting(self.limits)
         self._failed: dict[Endpoint, None] = {}
         self._doors: dict[bytes, Callable[[bytes, Endpoint, Instant], Received]] = {
@@ -172,7 +173,7 @@ class Associations:
 
     def forget_key(self, endpoint: Endpoint) -> None:
         """Forget what was said of an endpoint's key, if nobody is associated there."""
-        if endpoint not in self._contacts:
+        if self._contacts.get(endpoint) is None:
             self._keys.pop(endpoint)
 
     def failed(self) -> list[Endpoint]:
@@ -199,14 +200,20 @@ class Associations:
 
     # What this host wants.
 
+    def pin(self, endpoint: Endpoint, static_key: bytes) -> None:
+        """Know a static key for good, as the session file's: it is not forgotten, nor replaced."""
+        self._pinned[endpoint] = static_key
+
     def introduce(self, endpoint: Endpoint, static_key: bytes, now: Instant) -> list[Datagram]:
         """Learn the static key to use for an endpoint; what waits for it goes on.
 
         An endpoint that is associated already keeps its key: that one was proven.
         """
         contact = self._contacts.get(endpoint)
-        if len(static_key) != KEY_BYTES or (
-            contact is not None and contact.current.peer.static_key != static_key
+        if (
+            len(static_key) != KEY_BYTES
+            or self._pinned.get(endpoint, static_key) != static_key
+            or (contact is not None and contact.current.peer.static_key != static_key)
         ):
             self._host.count("hearsay")
             return []
@@ -439,7 +446,7 @@ class Associations:
         contact = self._contacts.get(endpoint)
         if contact is not None:
             return contact.current.peer.static_key
-        return self._keys.get(endpoint) or self._default_key
+        return self._pinned.get(endpoint) or self._keys.get(endpoint) or self._default_key
 
     def _new_index(self) -> int:
         while True:

@@ -81,7 +81,7 @@ def permitted(message: Message, peer: Peer, sender: Endpoint) -> Message:
         return message
     record: HostRecord = getattr(message, field)
     # A Join Request that was passed down tells of the applicant, not of who passed it.
-    if type(message) is JoinRequest and record.endpoint.port and record.endpoint != sender:
+    if type(message) is JoinRequest and record.host != message.source:
         return message
     bounded = within(record, peer)
     if bounded is record:

@@ -83,7 +83,7 @@ class Security:
             key_log=self.key_log,
         )
         for endpoint, key in self.points.items():
-            associations.introduce(endpoint, key, now)
+            associations.pin(endpoint, key)
         return Gate(associations, self.points, self.shared)
 
     def guard(self, *, delivers: bool) -> DataGuard:

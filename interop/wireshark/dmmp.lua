@@ -403,7 +403,7 @@ local HostRecord = record("HostRecord", {
   {"depth", u8, "hops below the source; 255 = not joined"},
   {"out_degree", u16, "maximum out-degree"},
   {"free_slots", u16, "free places in its whole subtree (Decision 14)"},
-  {"uptime", u32, "seconds since it joined the session"},
+  {"uptime", u32, "seconds since the host was started"},
   {"delay_us", u32, "one-way delay from the source, microseconds; 0 = unknown"},
 })
 local LinkRecord = record("LinkRecord", {
@@ -476,7 +476,7 @@ message(0x0001, "Heartbeat", {source = "some", reserved = "channel"}, {
   {"group", address, "group the channel carries"},
   {"origin_address", address, "source address of its IP packets"},
   {"highest", u32, "sequence number of the newest data packet"},
-  {"started", u8, "0 = nothing sent yet, so that `highest` means nothing; 1 = it counts"},
+  {"started", u8, "0 = nothing sent yet: `highest` is the number before the first; 1 = it was sent"},
 })
 message(0x0002, "Credential", {source = "some"}, {certificate})
 message(0x00C0, "DataRequest", {}, {

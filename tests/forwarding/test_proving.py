@@ -258,10 +258,12 @@ def test_no_bit_of_a_sealed_packet_can_be_changed(guards: Guards, flip: int) -> 
     assert host.got == got
 
 
-def test_data_that_came_before_its_key_is_delivered_when_the_key_comes() -> None:
-    overlay, hosts = tree(by_manifest)
+@pytest.mark.parametrize("guards", [by_manifest, by_tag])
+def test_data_that_came_before_its_key_is_delivered_when_the_key_comes(guards: Guards) -> None:
+    overlay, hosts = tree(guards)
     late = overlay.add(9, hosts[1])
-    overlay.stream(5, 0.02, settle=0.5)
+    # A member asks for a key half a second to one and a half after it was needed first.
+    overlay.stream(5, 0.02, settle=1.2)
     assert late.got == []
     assert any(host is late and isinstance(note, KeyWanted) for host, note in overlay.notes)
     give_key(overlay, late)

@@ -8,13 +8,22 @@ from pathlib import Path
 from tests.security.data_sheets import certificate, data, group_key, shared_secret
 from tests.security.derivations import Sheet
 from tests.security.handshake_sheet import handshake
+from tests.security.session_sheets import session_file, shared_data
 
 DERIVATIONS = Path(__file__).resolve().parents[1] / "vectors" / "derivations"
 
 
 def sheets() -> list[Sheet]:
     """Make every sheet."""
-    return [handshake(), shared_secret(), certificate(), data(), group_key()]
+    return [
+        handshake(),
+        shared_secret(),
+        shared_data(),
+        certificate(),
+        session_file(),
+        data(),
+        group_key(),
+    ]
 
 
 def derivation_vectors() -> dict[Path, str]:

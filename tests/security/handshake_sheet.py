@@ -5,11 +5,11 @@ Keys and datagrams are those of `tests.association_examples`.
 
 from __future__ import annotations
 
-from dmmp.messages import LeaveReport, encode
+from dmmp.messages import IntroductionResponse, LeaveReport, encode
 from dmmp.messages.header import HEADER, HEADER_BYTES, VERSION
 from dmmp.messages.options import Option
 from tests.association_examples import INDEX_1, INDEX_2, PROLOGUE, SAID
-from tests.examples import M6, SESSION, TREE, signed_heartbeat
+from tests.examples import M6, S2, S3, SESSION, TREE, signed_heartbeat
 from tests.security.derivations import Part, Sheet, number
 
 NAME = b"Noise_IK_25519_AESGCM_SHA256"
@@ -69,6 +69,8 @@ def handshake() -> Sheet:
     _cookie(sheet)
     _response(sheet)
     _transport(sheet)
+    _back(sheet)
+    _cookie_over_ipv6(sheet)
     return sheet
 
 
@@ -261,6 +263,60 @@ def _transport(sheet: Sheet) -> None:
             plaintext=(("plaintext", plaintext),),
         )
         sheet.step(name, "concatenate", data=(header, f"sealed part of {name}"))
+
+
+def _back(sheet: Sheet) -> None:
+    """Seal what host 2 says: an answer, and behind it the key of the host that it names."""
+    answer = encode(IntroductionResponse(wanted=S2.endpoint))
+    header = head(Option.SEALED, INDEX_1, 0, 0, TAG_BYTES + len(answer) + 33)
+    sheet.step(
+        "sealed part of a Sealed of host 2 with an introduction",
+        "AES-256-GCM",
+        key=("key of what host 2 sends",),
+        nonce=(("four zero bytes", bytes(4)), number("counter", 0, 8)),
+        associated=(header,),
+        plaintext=(
+            (f"an IntroductionResponse about {S2.endpoint}", answer),
+            number("which, the first endpoint of the message", 0, 1),
+            ("its key: 32 bytes 0x66", bytes((0x66,)) * 32),
+        ),
+    )
+    sheet.step(
+        "a Sealed of host 2 with an introduction",
+        "concatenate",
+        data=(header, "sealed part of a Sealed of host 2 with an introduction"),
+    )
+
+
+def _cookie_over_ipv6(sheet: Sheet) -> None:
+    """Make the reply that host 1 would get if it had called from an IPv6 address."""
+    sheet.step(
+        "cookie of an endpoint over IPv6",
+        "BLAKE2s, keyed, 16 bytes",
+        key=("cookie secret of host 2",),
+        data=(
+            (f"address {S3.endpoint.address}", S3.endpoint.address.packed),
+            number("port", S3.endpoint.port, 2),
+        ),
+    )
+    sheet.given("nonce of the reply over IPv6", bytes(range(12, 24)))
+    sheet.step(
+        "sealed cookie over IPv6",
+        "AES-256-GCM",
+        key=("key of cookie replies of host 2",),
+        nonce=("nonce of the reply over IPv6",),
+        associated=("mac1 of the initiation",),
+        plaintext=("cookie of an endpoint over IPv6",),
+    )
+    sheet.step(
+        "cookie reply over IPv6",
+        "concatenate",
+        data=(
+            head(Option.COOKIE_REPLY, 0, INDEX_1, 0, 44),
+            "nonce of the reply over IPv6",
+            "sealed cookie over IPv6",
+        ),
+    )
 
 
 def _inner() -> tuple[bytes, bytes]:

@@ -15,17 +15,24 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from noise.connection import Keypair, NoiseConnection  # type: ignore[import-untyped]
 
 from dmmp.forwarding.proofs import Proofs
-from dmmp.messages import Heartbeat, KeyResponse, Rekey, decode
+from dmmp.messages import Credential, Heartbeat, KeyResponse, Rekey, decode
 from dmmp.roles.rendezvous_point import session_id
+from dmmp.security.association import Association
 from dmmp.security.authority import Authority
-from dmmp.security.cookies import mac, mac1_key, read_reply
+from dmmp.security.certificate import read_certificate
+from dmmp.security.cookies import Cookies, mac, mac1_key, read_reply
 from dmmp.security.data_keys import DataKeys, data_key, opened
 from dmmp.security.identity import Mode, SharedSecretParty, Trust, prologue
+from dmmp.security.introductions import introductions, split_introductions
 from dmmp.security.key_path import KeyPath
 from dmmp.security.key_wrap import epoch_secret, ratcheted
 from dmmp.security.manifest import beat_holds, packet_holds, read_manifest
-from dmmp.security.noise import Initiator, KeyPair, Responder, pack_nonce
+from dmmp.security.noise import Initiator, KeyPair, Keys, Responder, pack_nonce
+from dmmp.security.session_file import SessionFile
 from dmmp.security.signing import Verifier
+from dmmp.types import NOWHERE
+from tests.association_examples import NOBODY
+from tests.examples import S2, S3
 from tests.key_examples import LEAF, SECRETS, key_examples
 from tests.security.derivation_vectors import DERIVATIONS
 from tests.security.derivations import OPERATIONS
@@ -163,6 +170,67 @@ def test_a_certificate() -> None:
     Ed25519PublicKey.from_public_bytes(made["root"]).verify(
         parsed.signature, parsed.tbs_certificate_bytes
     )
+
+
+@pytest.mark.parametrize("which", ["least", "full"])
+def test_a_session_file(which: str) -> None:
+    made = values("session_file")
+    found = SessionFile.parse(made[f"text of the {which} session file, UTF-8"].decode())
+    assert found.signature == made[f"signature of the {which} session file"]
+    assert (found.denied is None) is (found.authority is None) is (which == "least")
+    if found.denied is not None:
+        assert found.denied.signature == made["signature of the deny list"]
+    assert SessionFile.parse(found.text()) == found
+
+
+def test_what_host_2_says_and_its_cookie_over_ipv6() -> None:
+    made = values("handshake")
+    keys = Keys(made["key of what host 1 sends"], made["key of what host 2 sends"], b"")
+    indexes = (0xA1A1A1A1, 0xB2B2B2B2)
+    host_1 = Association(indexes, keys, NOWHERE, NOBODY, 0.0, 1, initiated=True)
+    datagram, rest = split_introductions(
+        host_1.open(made["a Sealed of host 2 with an introduction"], 0.0)
+    )
+    message = decode(datagram)
+    assert list(introductions(message, rest)) == [(S2.endpoint, bytes((0x66,)) * 32)]
+    two = KeyPair(made["static private key of host 2"])
+    secret = made["cookie secret of host 2"]
+    mac1 = made["initiation"][-32:-16]
+    cookie = read_reply(made["cookie reply over IPv6"], two.public, 0xA1A1A1A1, mac1)
+    assert cookie == made["cookie of an endpoint over IPv6"]
+    cookies = Cookies(two.public, lambda size: secret[:size])
+    content = made["initiation"][:-16]
+    assert cookies.mac2_holds(content + mac(cookie, content), S3.endpoint, 0.0)
+
+
+def test_data_under_a_shared_secret() -> None:
+    made = values("shared_data")
+    party = SharedSecretParty(made["secret"], "film")
+    assert party.signer.public == made["public signing key"]
+    verifier = Verifier(party.signer.public)
+    for name in ("signed Heartbeat", "signed Heartbeat of channel 0"):
+        assert beat_holds(verifier, made[name])
+        assert isinstance(decode(made[name]), Heartbeat)
+    assert packet_holds(verifier, made["signed packet 1 of channel 0"])
+    assert isinstance(decode(made["signed packet 1 of channel 0"][24:-64]), Rekey)
+    origin = session_id("film") << 32 | 1
+    keys = DataKeys()
+    keys.install(origin, 3, made["epoch secret"], 0.0)
+    sealed = made["sealed packet 1"]
+    plain = opened(keys, origin, int.from_bytes(sealed[16:20]), sealed, len(sealed), 0)
+    assert plain is not None and plain[24:] == made["packet"]
+
+
+def test_the_signed_heartbeat_of_the_messages_is_the_sources() -> None:
+    """By the key of the certificate in credential.json, as vectors.md says."""
+    listed = {
+        name: json.loads((MESSAGES / f"{name}.json").read_text(encoding="utf-8"))["vectors"]
+        for name in ("credential", "heartbeat")
+    }
+    credential = decode(bytes.fromhex(listed["credential"][0]["hex"]))
+    assert isinstance(credential, Credential)
+    signing_key = read_certificate(credential.certificate).peer.signing_key
+    assert beat_holds(Verifier(signing_key), bytes.fromhex(listed["heartbeat"][2]["hex"]))
 
 
 def test_data() -> None:
