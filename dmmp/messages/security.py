@@ -19,7 +19,7 @@ class HandshakeInitiation(Message):
     """Slide 23. First message of Noise IK: `source` is the index its sender wants to be sent to.
 
     The payload in it: timestamp (uint64, microseconds since 1970), instance (uint64, random for
-    each start of the sender), credential (octets), and zeros that fill the datagram to 600 bytes.
+    each start of the sender), credential (octets), and zeros that fill the datagram to 820 bytes.
     """
 
     ephemeral: bytes = wire(exactly(32), doc="X25519 key for this handshake alone")

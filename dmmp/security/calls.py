@@ -134,7 +134,7 @@ class Calls:
         """Say when to try again now that there is a cookie; None if as it was planned.
 
         As soon as after the first try, and once more if that was the last; once a call. Not at
-        once, so that nobody can make this host send 600 bytes with a reply of 68.
+        once, so that nobody can make this host send 820 bytes with a reply of 68.
         """
         call = self._calls.get(endpoint)
         if call is None or call.is_hastened:

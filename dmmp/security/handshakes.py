@@ -24,7 +24,11 @@ from dmmp.security.noise import (
 )
 
 INITIATION_LEAST = 600
-"""Initiations are filled up to so many bytes, so that a response with a certificate is shorter."""
+"""A shorter initiation is not looked at: the response, with a certificate, would be longer."""
+
+INITIATION_FILLED = 820
+"""Initiations are filled up to so many bytes, so that the longest certificate of the other end
+(712 bytes) leaves the response shorter."""
 
 MAXIMUM_CREDENTIAL_BYTES = 1024
 """Longest credential (design 2.2: check order, length first)."""
@@ -72,7 +76,7 @@ def write_initiation(
 ) -> bytes:
     """Make an initiation; raise `AuthenticationError` if the responder's key is none."""
     payload = _SAID.pack(said.timestamp, said.instance, len(said.credential)) + said.credential
-    payload = payload.ljust(INITIATION_LEAST - _INITIATION_FIXED, b"\0")
+    payload = payload.ljust(INITIATION_FILLED - _INITIATION_FIXED, b"\0")
     length = _INITIATION_FIXED - HEADER_BYTES + len(payload)
     head = HEADER.pack(VERSION, 0, Option.HANDSHAKE_INITIATION, 0, index, 0, 0, length)
     return with_macs(head + noise.write(payload), mac1_key, cookie)

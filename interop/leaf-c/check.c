@@ -3,6 +3,8 @@
 #include "leaf.h"
 #ifdef SECURE
 #include "secure.h"
+
+#include <openssl/evp.h>
 #endif
 
 #include <stdio.h>
@@ -12,8 +14,7 @@
 enum { MOST = 4096 };
 
 /* Read, written again, cut off anywhere, and with each byte changed. */
-static bool check_form(const uint8_t *bytes, size_t length)
-{
+static bool check_form(const uint8_t *bytes, size_t length) {
     static struct message m;
     uint8_t again[MOST], changed[MOST];
     if (!decode(&m, bytes, length) || encode(&m, again, sizeof again) != length ||
@@ -49,23 +50,25 @@ void note(const char *format, ...) { epoch = strncmp(format, "epoch", 5) == 0 ? 
 void fail(const char *format, ...) { fputs(format, stderr); exit(1); }
 void random_bytes(void *to, size_t size) { memset(to, 7, size); }
 uint64_t jitter(uint64_t period) { return period; }
-uint64_t after_pause(uint64_t *pause, uint64_t first, uint64_t most)
-{
+uint64_t after_pause(uint64_t *pause, uint64_t first, uint64_t most) {
     *pause = most;
     return now + first;
 }
-void data_again(void) {}
-void member_find_source(void) {}
-void member_begin(struct message *m, enum option option) { m->option = (uint16_t)option; }
-void member_ask(struct message *m, const struct endpoint *to, int tries, uint64_t wait)
-{
+static answered *on_source, *on_keys;
+static struct message said;
+struct message *begin(enum option option) {
+    said.option = (uint16_t)option;
+    return &said;
+}
+void member_find_source(answered *then) { on_source = then; }
+void ask(struct message *m, const struct endpoint *to, int tries, uint64_t wait, answered *then) {
     (void)m, (void)to, (void)tries, (void)wait;
+    on_keys = then;
 }
 
 static struct { uint8_t first[MOST], secret[5][32], public[5][32], i_key[32], r_key[32]; } call;
 
-static bool mac1_holds(const uint8_t *receiver, const uint8_t *bytes, size_t length)
-{
+static bool mac1_holds(const uint8_t *receiver, const uint8_t *bytes, size_t length) {
     uint8_t key[32], want[16];
     sha256(key, SPAN("dmmp mac1", 9), SPAN(receiver, 32));
     mac(want, SPAN(key, 32), SPAN(bytes, length - 32));
@@ -73,8 +76,7 @@ static bool mac1_holds(const uint8_t *receiver, const uint8_t *bytes, size_t len
 }
 
 /* The handshake of the vectors: static keys 0x11.. and 0x22.., ephemeral ones 0x33.. and 0x44.. */
-static bool check_handshake(const uint8_t *bytes, size_t length)
-{
+static bool check_handshake(const uint8_t *bytes, size_t length) {
     static struct noise n;
     uint8_t payload[MOST], again[MOST], key[32];
     size_t body = length - HEADER - 32;
@@ -82,7 +84,7 @@ static bool check_handshake(const uint8_t *bytes, size_t length)
     if (get(bytes + 2, 2) == HANDSHAKE_INITIATION) {
         for (int i = 1; i < 5; i++) {
             memset(call.secret[i], 0x11 * i, 32);
-            x25519_public(call.public[i], call.secret[i]);
+            public_of(EVP_PKEY_X25519, call.public[i], call.secret[i]);
         }
         memcpy(call.first, bytes, length);
         noise_begin(&n, prologue, call.public[2]);
@@ -104,13 +106,12 @@ static bool check_handshake(const uint8_t *bytes, size_t length)
     return memcmp(again, bytes + HEADER, body) == 0 && mac1_holds(call.public[1], bytes, length);
 }
 
-static bool check_sealed(const uint8_t *bytes, size_t length)
-{
+static bool check_sealed(const uint8_t *bytes, size_t length) {
     uint8_t nonce[12] = {0}, plain[MOST], key[32];
     if (get(bytes + 2, 2) == COOKIE_REPLY) {
+        const uint8_t *macs = call.first + HEADER + get(call.first + 20, 4) - 32;
         sha256(key, SPAN("dmmp cookie", 11), SPAN(call.public[2], 32));
-        return unseal(plain, key, bytes + HEADER, SPAN(call.first + 600 - 32, 16),
-                      SPAN(bytes + 36, 32));
+        return unseal(plain, key, bytes + HEADER, SPAN(macs, 16), SPAN(bytes + 36, 32));
     }
     memcpy(nonce + 4, bytes + 16, 4);
     memcpy(nonce + 8, bytes + 12, 4);
@@ -121,8 +122,7 @@ static bool check_sealed(const uint8_t *bytes, size_t length)
 }
 
 /* A member gets its path; when another has gone a Rekey brings it the keys of the next epoch. */
-static bool check_keys(const uint8_t *bytes, size_t length)
-{
+static bool check_keys(const uint8_t *bytes, size_t length) {
     static struct message m;
     static bool first = true;
     if (!decode(&m, bytes, length))
@@ -130,8 +130,11 @@ static bool check_keys(const uint8_t *bytes, size_t length)
     if (m.option == KEY_RESPONSE && first) {
         first = false;
         session_id = m.session;
-        keys_source(&(struct record){.host = m.source});
-        keys_response(&m);
+        own_id = 1;
+        keys_tick();
+        said.record = (struct record){.host = m.source, .endpoint = {.port = 1}};
+        on_source(NULL, &said);
+        on_keys(NULL, &m);
         return epoch == 1;
     }
     uint32_t before = epoch;
@@ -141,8 +144,7 @@ static bool check_keys(const uint8_t *bytes, size_t length)
 }
 #endif
 
-static bool check(const uint8_t *bytes, size_t length)
-{
+static bool check(const uint8_t *bytes, size_t length) {
     uint64_t option = get(bytes + 2, 2);
 #ifdef SECURE
     if (option == HANDSHAKE_INITIATION || option == HANDSHAKE_RESPONSE)
@@ -158,8 +160,7 @@ static bool check(const uint8_t *bytes, size_t length)
     return check_form(bytes, length);
 }
 
-int main(void)
-{
+int main(void) {
     char line[2 * MOST + 64], name[64];
     uint8_t bytes[MOST];
     int count = 0, failed = 0;

@@ -1,60 +1,41 @@
 /* The flow: channels, what is missing and is asked for again, delivery
    (spec-notes/procedures.md, Data, and Repair). */
 #include "leaf.h"
-#ifdef SECURE
-#include "secure.h"
-#endif
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNELS = 64, WINDOW = 4096, HELD = 1024, REQUESTED = 1024, EARLIER = 32 };
-enum { HELD_BYTES = 8 << 20, STORED_BYTES = 16 << 20 };
+/* A channel has slots for the numbers of a window, and for some ahead of it. */
+enum { CHANNELS = 64, SLOTS = 4096, WINDOW = 3072, AHEAD = 256, REQUESTED = 1024, EARLIER = 32 };
+enum { STORED_BYTES = 16 << 20, JUMP = 65536 };
 
-/* One number of a channel. held: here, but not proven yet; bytes: until its turn comes. */
+/* What is known of one number. A packet is UNPROVEN until its channel is announced and, in a
+   secured session, a manifest lists it; a PROVEN one waits for its key, or its turn. */
 struct slot {
-    bool seen, held, missing;
-    uint8_t tries;
-    uint32_t length;
-    uint64_t found, ask_at;
+    uint32_t number, length;
+    enum { UNKNOWN, MISSING, UNPROVEN, PROVEN, DONE } state;
+    uint8_t tries, digest[16];
+    bool listed;
+    uint64_t found, ask_at, until;
+    struct endpoint from;
     uint8_t *bytes;
 };
 /* Numbers of a channel wrap; `highest` is the newest seen or told of once `begun`. */
 struct channel {
-    uint32_t origin, highest, proven, told, beats, next, oldest; /* oldest: of the missing */
+    uint32_t origin, highest, proven, told, beats, next, oldest; /* none is missing before */
     uint16_t number;
-    bool announced, wanted, begun;
+    bool announced, begun, holds; /* holds: there are packets that wait */
     uint64_t heard, asked, gap_at;
-    int missing;
-    struct slot slots[WINDOW];
-};
-/* What waits: for its announcement or its proof, or (accepted) for its key. */
-struct held {
-    struct channel *channel;
-    struct endpoint from;
-    bool accepted;
-    uint64_t until;
-    size_t length;
-    uint8_t *bytes;
+    struct slot slots[SLOTS];
 };
 
 static struct channel *channels[CHANNELS];
-static struct held waiting[HELD];
-static size_t waiting_bytes, stored_bytes;
-static int waiting_count;
-static uint64_t retried_until; /* while what waited is tried again: its own time */
-static uint64_t sweep_at, last_data, last_sign, steady_since, longest_gap;
+static size_t stored_bytes;
+static bool idle = true; /* the source is */
+static uint64_t sweep_at = 1, last_data, last_sign, steady_since, longest_gap;
 static uint64_t silence_at, silence_pause;
-static unsigned flow_count;
-static bool idle = true;
 
-static bool accept(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                   size_t length);
-static void hand_over(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                      size_t length);
-
-static struct channel *channel_of(uint32_t origin, uint16_t number, bool make)
-{
+static struct channel *channel_of(uint32_t origin, uint16_t number, bool make) {
     struct channel **slot = NULL;
     for (struct channel **c = channels; c < channels + CHANNELS; c++) {
         if (*c && (*c)->origin == origin && (*c)->number == number)
@@ -66,468 +47,352 @@ static struct channel *channel_of(uint32_t origin, uint16_t number, bool make)
         return NULL;
     (*slot)->origin = origin;
     (*slot)->number = number;
-    (*slot)->wanted = options.security != NONE && number == 0; /* the origin's key messages */
+    (*slot)->announced = number == 0; /* the origin's key messages */
     return *slot;
 }
 
-static bool wants(const uint8_t *group, const uint8_t *source)
-{
-    for (int i = 0; i < options.interest_count; i++) {
-        const struct interest *wish = &options.interests[i];
-        bool listed = false;
-        for (int j = 0; j < wish->count; j++)
-            listed |= memcmp(wish->sources[j], source, 16) == 0;
-        if (memcmp(wish->group, group, 16) == 0 && (wish->mode == EXCLUDE) != listed)
-            return true;
-    }
-    return false;
+/* Empty a slot of its packet. */
+static void drop(struct slot *s, int state) {
+    stored_bytes -= s->bytes ? s->length : 0;
+    free(s->bytes);
+    s->bytes = NULL;
+    s->state = state;
 }
 
-static struct slot *slot_of(struct channel *c, uint32_t number)
-{
-    return &c->slots[number % WINDOW];
+/* The slot of a number; what was there of another number is forgotten. */
+static struct slot *slot_of(struct channel *c, uint32_t number) {
+    struct slot *s = &c->slots[number % SLOTS];
+    if (s->number != number) {
+        counters.lost += s->state == MISSING;
+        drop(s, UNKNOWN);
+        *s = (struct slot){.number = number};
+    }
+    return s;
 }
 
-/* Keep a packet until it can be accepted, or opened. */
-static void hold(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                 size_t length, uint64_t until, bool accepted)
-{
-    struct held *h = &waiting[waiting_count];
-    uint8_t *copy = NULL;
-    if (waiting_count < HELD && waiting_bytes + length <= HELD_BYTES)
-        copy = malloc(length);
-    if (!copy) {
-        counters.dropped++;
-        return;
-    }
-    memcpy(copy, bytes, length);
-    *h = (struct held){c, *from, accepted, retried_until ? retried_until : until, length, copy};
-    waiting_bytes += length;
-    waiting_count++;
-    if (!accepted)
-        slot_of(c, (uint32_t)get(bytes + 12, 4))->held = true;
-}
-
-/* Try all that waits once more, in order: an announcement, a manifest or a key has come. */
-void data_again(void)
-{
-    static struct held old[HELD];
-    static bool busy, more;
-    more = waiting_count > 0;
-    if (busy)
-        return;
-    for (busy = true; more;) {
-        int count = waiting_count;
-        memcpy(old, waiting, (size_t)count * sizeof *old);
-        waiting_count = 0;
-        waiting_bytes = 0;
-        more = false;
-        for (struct held *h = old; h < old + count; h++) {
-            retried_until = h->until;
-            if (!h->accepted)
-                slot_of(h->channel, (uint32_t)get(h->bytes + 12, 4))->held = false;
-            if (h->until <= now)
-                counters.dropped++;
-            else if (h->accepted)
-                hand_over(h->channel, &h->from, h->bytes, h->length);
-            else
-                accept(h->channel, &h->from, h->bytes, h->length);
-            free(h->bytes);
-        }
-        retried_until = 0;
-    }
-    busy = false;
+uint8_t *data_digest(struct channel *c, uint32_t number, bool make) {
+    struct slot *s = make ? slot_of(c, number) : &c->slots[number % SLOTS];
+    s->listed |= make;
+    return s->number == number && s->listed ? s->digest : NULL;
 }
 
 /* Silence: how long the flow may pause before somebody asks whether the parent lives */
 
-static void sign_of_life(bool data)
-{
+static void sign_of_life(bool data) {
     uint64_t gap = now - last_data;
     last_sign = now;
     silence_at = 0;
     if (!data)
         return;
-    if (gap > SECOND / 2) {
+    if (gap > SECOND / 2)
         steady_since = now;
-        flow_count = 0;
-        longest_gap = 0;
-    } else {
-        longest_gap -= longest_gap * gap / (2 * SECOND); /* what was long ago counts less */
-        longest_gap = gap > longest_gap ? gap : longest_gap;
-    }
-    flow_count++;
+    longest_gap -= longest_gap * gap / (2 * SECOND); /* what was long ago counts less */
+    if (gap > longest_gap || gap > SECOND / 2)
+        longest_gap = gap > SECOND / 2 ? 0 : gap;
     last_data = now;
     idle = false;
 }
 
-static uint64_t greater(uint64_t one, uint64_t other)
-{
+static uint64_t greater(uint64_t one, uint64_t other) {
     return one > other ? one : other;
 }
 
-/* The silence that is too long; 0 while the flow is not steady. */
-static uint64_t threshold(void)
-{
-    uint64_t span = last_data - steady_since, trip = member_round_trip();
-    if (flow_count < 8 || span < 300 * MILLI || idle || !trip || now - last_sign > 15 * SECOND)
-        return 0;
-    uint64_t limit = greater(100 * MILLI, greater(3 * trip, 5 * span / flow_count));
-    return greater(limit, 2 * longest_gap < SECOND / 2 ? 2 * longest_gap : SECOND / 2);
-}
-
-static void tick_silence(void)
-{
-    uint64_t limit = threshold();
-    if (!limit)
+/* While the flow is steady ask whether the parent lives, twice as long after each time. */
+static void tick_silence(void) {
+    bool steady = last_data > steady_since + 300 * MILLI && now < last_sign + 15 * SECOND;
+    if (!steady || idle || !round_trip)
         return;
     if (!silence_at) {
-        silence_at = last_sign + limit;
-        silence_pause = limit;
+        silence_pause = greater(100 * MILLI, greater(3 * round_trip, 2 * longest_gap));
+        silence_at = last_sign + silence_pause;
     }
     if (!due(silence_at))
         return;
-    if (now > silence_at + limit / 2 && silence_pause == limit) {
-        silence_pause++; /* this host was held up: once more */
-        silence_at = now + limit;
-    } else {
-        silence_at = now + silence_pause;
-        silence_pause = 2 * silence_pause < SECOND ? 2 * silence_pause : SECOND;
-        member_silence();
-    }
-    due(silence_at);
+    silence_at = now + silence_pause;
+    silence_pause = 2 * silence_pause < SECOND ? 2 * silence_pause : SECOND;
+    member_silence();
 }
 
 /* What is missing */
 
-static void found(struct channel *c, struct slot *s)
-{
-    c->missing -= s->missing;
-    s->missing = false;
+static void miss(struct channel *c, uint32_t number) {
+    struct slot *s = slot_of(c, number);
+    if (s->state != UNKNOWN)
+        return;
+    if ((int32_t)(number - c->oldest) < 0)
+        c->oldest = number;
+    s->state = MISSING;
+    s->found = s->found ? s->found : now;
+    s->ask_at = now + 10 * MILLI;
 }
 
-static void clear(struct channel *c, struct slot *s)
-{
-    counters.lost += s->missing;
-    found(c, s);
-    stored_bytes -= s->bytes ? s->length : 0;
-    free(s->bytes);
-    *s = (struct slot){0};
-}
-
-/* Move the window on to `highest`. */
-static void advance(struct channel *c, uint32_t highest)
-{
-    uint32_t ahead = highest - c->highest;
-    if (!c->begun || ahead > 65536)
-        c->next = highest;
-    if (!c->begun || ahead > WINDOW)
-        ahead = WINDOW;
-    for (uint32_t n = highest - ahead + 1; n != highest + 1; n++)
-        clear(c, slot_of(c, n));
+/* Take notice of a number ahead of all before; those that it passes over are missing, and it as
+   well if it is not `here`. One too far ahead begins the channel anew. */
+static void reach(struct channel *c, uint32_t number, bool here) {
+    uint32_t first = (c->begun ? c->highest : c->told) + 1, passed = number - first;
+    bool counts = c->begun ? passed < JUMP : c->announced && c->number && passed <= EARLIER;
+    if (!c->begun || !counts)
+        c->next = c->oldest = counts ? first : number;
     c->begun = true;
-    c->highest = highest;
-    if (highest - c->next >= WINDOW)
-        c->next = highest - WINDOW + 1;
-    if (highest - c->oldest >= WINDOW)
-        c->oldest = highest - WINDOW + 1;
-}
-
-/* The numbers from `first` to before `end` are missing. */
-static void miss(struct channel *c, uint32_t first, uint32_t end)
-{
-    if (!c->wanted)
-        return;
-    if (c->highest - first >= WINDOW) {
-        counters.lost += c->highest - WINDOW + 1 - first;
-        first = c->highest - WINDOW + 1;
+    c->highest = number;
+    if (passed >= WINDOW && counts) {
+        counters.lost += passed - WINDOW + 1;
+        first = number - WINDOW + 1;
     }
-    for (uint32_t n = first; n != end; n++) {
-        struct slot *s = slot_of(c, n);
-        if (!c->missing++)
-            c->oldest = n;
-        s->missing = true;
-        s->found = now;
-        s->ask_at = now + 10 * MILLI;
-    }
-}
-
-/* Take notice of a number ahead of all before; those that it passes over are missing. */
-static void pass_over(struct channel *c, uint32_t number, uint32_t end)
-{
-    uint32_t first = (c->begun ? c->highest : c->told) + 1, passed = end - first;
-    bool counts = c->begun ? passed < 65536 : c->announced && passed <= EARLIER;
-    bool begun = c->begun;
-    advance(c, number);
-    if (!counts)
-        return;
-    c->next = begun ? c->next : first;
-    miss(c, first, end);
+    for (uint32_t n = first; counts && n != number + !here; n++)
+        miss(c, n);
+    if (number - c->next >= WINDOW)
+        c->next = number - WINDOW + 1;
 }
 
 static void request(const struct channel *c, const struct endpoint *to, uint32_t base,
-                    const uint8_t *bitmap, size_t length)
-{
-    static struct message m;
-    if (!to)
-        return;
-    member_begin(&m, DATA_REQUEST);
-    m.origin = c->origin;
-    m.channel = c->number;
-    m.base = base;
-    m.octets = (struct span){bitmap, length};
-    member_send(&m, to);
+                    const uint8_t *bitmap, size_t length) {
+    struct message *m = begin(DATA_REQUEST);
+    m->origin = c->origin;
+    m->channel = c->number;
+    m->base = base;
+    m->octets = SPAN(bitmap, length);
+    send_message(m, to);
 }
 
 /* Ask for a channel's heartbeat, with which its origin's certificate comes. */
-static void request_announcement(struct channel *c, const struct endpoint *to, uint32_t number)
-{
+static void request_announcement(struct channel *c, const struct endpoint *to) {
     if (now < c->asked + 100 * MILLI)
         return;
     c->asked = now;
-    request(c, to, number, (const uint8_t *)"", 1);
+    request(c, to, 0, (const uint8_t *)"", 1);
 }
 
-/* Wait for the answer to the try of this number (Decision 18). */
-static uint64_t patience(int tries)
-{
-    uint64_t trip = member_round_trip(), wait = trip ? greater(2 * trip, 30 * MILLI) : 100 * MILLI;
+/* Wait for the answer to the try of this number. */
+static uint64_t patience(int tries) {
+    uint64_t wait = round_trip ? greater(2 * round_trip, 30 * MILLI) : 100 * MILLI;
     while (--tries > 0 && wait < SECOND / 2)
         wait = wait * 3 / 2;
     return wait < SECOND / 2 ? wait : SECOND / 2;
 }
 
-/* Ask for what is due, in one request if it fits; whom, by the age of the first that is. */
-static void ask(struct channel *c)
-{
+/* Ask upstream for what is due, in one request. */
+static void ask_for_missing(struct channel *c) {
+    const struct endpoint *to = member_upstream();
     uint8_t bitmap[REQUESTED / 8] = {0};
-    uint32_t base = 0, end = 0, oldest = c->highest + 1;
-    const struct endpoint *to = NULL;
-    for (uint32_t n = c->oldest; c->missing && n != c->highest + 1; n++) {
+    uint32_t base = 0, end = 0, n = c->oldest;
+    if ((int32_t)(n - c->highest) <= -WINDOW)
+        n = c->highest - WINDOW + 1;
+    c->oldest = c->highest + 1;
+    for (; n != c->highest + 1; n++) {
         struct slot *s = slot_of(c, n);
-        if (s->missing && now >= s->found + 2 * SECOND) {
-            found(c, s);
+        if (s->state != MISSING)
+            continue;
+        if (now >= s->found + 2 * SECOND) {
+            s->state = UNKNOWN;
             counters.lost++;
-        }
-        if (!s->missing)
             continue;
-        oldest = oldest == c->highest + 1 ? n : oldest;
-        if (s->held || !due(s->ask_at))
-            continue;
-        if (!end) {
-            bool upstream = now < s->found + 400 * MILLI || s->tries % 2 == 0;
-            to = member_repairer(s->tries / 2, upstream);
-            to = to ? to : member_repairer(s->tries, !upstream);
-            base = n;
         }
-        if (n - base >= REQUESTED)
+        if (c->oldest == c->highest + 1)
+            c->oldest = n;
+        base = end ? base : n;
+        if (!due(s->ask_at) || !to || n - base >= REQUESTED)
             continue;
         bitmap[(n - base) / 8] |= (uint8_t)(0x80 >> (n - base) % 8);
         end = n - base + 1;
-        s->tries += to != NULL;
-        s->ask_at = now + (to ? patience(s->tries) : 50 * MILLI);
-        due(s->ask_at);
+        s->ask_at = now + patience(++s->tries);
     }
-    c->oldest = oldest;
-    request(c, end ? to : NULL, base, bitmap, (end + 7) / 8);
+    if (end)
+        request(c, to, base, bitmap, (end + 7) / 8);
 }
 
 /* A new parent is asked for what follows, and for what is missing, ahead of the Refresh. */
-void data_new_upstream(const struct endpoint *to)
-{
+void data_new_upstream(const struct endpoint *to) {
     last_sign = now;
     silence_at = 0;
     for (int i = 0; i < CHANNELS; i++) {
         struct channel *c = channels[i];
-        if (!c || !c->wanted)
+        if (!c)
             continue;
         request(c, to, (c->begun ? c->highest : c->told) + 1, NULL, 0);
-        for (int j = 0; j < WINDOW; j++)
-            c->slots[j].ask_at = now;
-        ask(c);
+        for (struct slot *s = c->slots; s < c->slots + SLOTS; s++)
+            s->ask_at = now;
+        ask_for_missing(c);
     }
 }
 
 /* What comes */
 
-/* Open a packet and give it to programs; a packet whose key is missing waits for it. */
-static void hand_over(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                      size_t length)
-{
-#ifdef SECURE
+/* Give a packet to programs; false if it still waits for its key. */
+static bool hand_over(struct channel *c, struct slot *s) {
     static uint8_t plain[65536];
-    if (options.security != NONE) {
-        size_t got = 0;
-        switch (proof_open(bytes, length, plain, &got)) {
-        case GOOD: deliver(plain, got); break;
-        case WAIT: hold(c, from, bytes, length, now + 2 * SECOND, true); break;
-        case BAD: counters.unopened++; break;
-        case NOTHING: break;
+    size_t got = 0;
+    if (options.security == NONE) {
+        deliver(s->bytes + HEADER, s->length - HEADER);
+    } else {
+        enum verdict verdict = proof_open(s->bytes, s->length, plain, &got);
+        if (verdict == WAIT && now < s->until) {
+            c->holds = true;
+            return false;
         }
-        return;
+        if (verdict == GOOD)
+            deliver(plain, got);
+        counters.unopened += verdict != GOOD;
     }
-#endif
-    (void)c;
-    (void)from;
-    deliver(bytes + HEADER, length - HEADER);
+    drop(s, DONE);
+    return true;
 }
 
 /* Hand over what is next in order; what is missing is waited for, but not longer than asked. */
-static void in_order(struct channel *c)
-{
-    static const struct endpoint nowhere;
+static void in_order(struct channel *c) {
     for (; c->next != c->highest + 1; c->next++) {
         struct slot *s = slot_of(c, c->next);
-        if (!s->seen && c->highest - c->next < WINDOW - 64) {
+        bool ready = s->state == DONE || (s->state == PROVEN && hand_over(c, s));
+        if (!ready && c->highest - c->next < WINDOW - 64) {
             c->gap_at = c->gap_at ? c->gap_at : now + options.order_delay;
             if (!due(c->gap_at))
                 return;
         }
-        if (!s->bytes)
-            continue;
-        c->gap_at = 0;
-        hand_over(c, &nowhere, s->bytes, s->length);
-        stored_bytes -= s->length;
-        free(s->bytes);
-        s->bytes = NULL;
+        c->gap_at = ready ? 0 : c->gap_at;
     }
     c->gap_at = 0;
 }
 
-static void store(struct channel *c, struct slot *s, const uint8_t *bytes, size_t length)
-{
-    if ((int32_t)((uint32_t)get(bytes + 12, 4) - c->next) >= 0 &&
-        stored_bytes + length <= STORED_BYTES)
-        s->bytes = malloc(length);
-    if (!s->bytes) {
-        counters.dropped++;
-        return;
+/* Whether a packet may be taken. */
+static enum verdict judge(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
+                          size_t length) {
+    if (!c->announced) {
+        request_announcement(c, from);
+        return WAIT;
     }
-    memcpy(s->bytes, bytes, length);
-    s->length = (uint32_t)length;
-    stored_bytes += length;
-}
-
-#ifdef SECURE
-/* Whether a packet is proven; what is in no manifest yet waits, and the numbers before it are
-   asked for, as the manifest is one of them. */
-static bool prove(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                  size_t length)
-{
-    uint32_t number = (uint32_t)get(bytes + 12, 4);
-    enum verdict verdict = proof_packet(bytes, length);
-    if (verdict == WAIT) {
-        if (c->begun && (int32_t)(number - c->highest) > 0 && number - c->proven <= 256)
-            pass_over(c, number, number + 1);
-        hold(c, from, bytes, length, now + SECOND / 2, false);
-    } else if (verdict == BAD) {
+    enum verdict verdict = options.security == NONE ? GOOD : proof_packet(c, bytes, length);
+    if (verdict == BAD) {
         counters.forged++;
-        note("forged: channel %u, number %u", c->number, number);
+        note("forged: channel %u, number %u", c->number, (unsigned)get(bytes + 12, 4));
         if (get(bytes + 16, 4) & (FLAG_SIGNED | FLAG_MANIFEST))
             member_forged(from);
     }
-    return verdict == GOOD;
+    return verdict;
 }
-#endif
 
-/* Take a packet that may come from where it came; true if it was new. */
+static void take(struct channel *c, struct slot *s) {
+    s->state = PROVEN;
+    s->until = now + 2 * SECOND;
+    if (!c->begun || (int32_t)(s->number - c->highest) > 0)
+        reach(c, s->number, true);
+    if (!c->proven || (int32_t)(s->number - c->proven) > 0)
+        c->proven = s->number;
+    bool late = options.order_delay && (int32_t)(s->number - c->next) < 0;
+    bool is_used = options.security != NONE && proof_took(s->bytes, s->length); /* as a Rekey */
+    counters.dropped += late && !is_used;
+    if (late || is_used)
+        drop(s, DONE);
+    if (options.order_delay)
+        in_order(c);
+    else if (!is_used)
+        hand_over(c, s);
+}
+
+/* Deal with a packet that is in its slot as its proof says; without one it waits, or is asked for
+   again when it waited too long. */
+static void settle(struct channel *c, struct slot *s, enum verdict verdict) {
+    if (verdict == GOOD) {
+        take(c, s);
+    } else if (verdict == BAD || now >= s->until) {
+        drop(s, UNKNOWN);
+        if (c->begun && (int32_t)(s->number - c->highest) <= 0)
+            miss(c, s->number);
+    } else {
+        c->holds = true;
+    }
+}
+
+/* Take a packet from where it may come from; false if nothing is new in it. */
 static bool accept(struct channel *c, const struct endpoint *from, const uint8_t *bytes,
-                   size_t length)
-{
+                   size_t length) {
     uint32_t number = (uint32_t)get(bytes + 12, 4);
     int32_t ahead = (int32_t)(number - c->highest);
-    struct slot *s = slot_of(c, number);
-    if (c->begun && (ahead <= -WINDOW || (ahead <= 0 && s->seen))) {
+    const struct slot *old = &c->slots[number % SLOTS];
+    if ((c->begun && ahead <= -WINDOW) || (old->number == number && old->state >= UNPROVEN)) {
         counters.duplicates++;
         return false;
     }
-    if (!c->announced && c->number) {
-        hold(c, from, bytes, length, now + 2 * SECOND, false);
-        request_announcement(c, from, number);
+    enum verdict verdict = judge(c, from, bytes, length);
+    bool far = c->begun && verdict == WAIT && ahead > 0 && number - c->proven > AHEAD;
+    if (verdict == BAD || far || stored_bytes + length > STORED_BYTES) {
+        counters.dropped += verdict != BAD;
         return false;
     }
-#ifdef SECURE
-    if (options.security != NONE && c->wanted && !prove(c, from, bytes, length))
+    struct slot *s = slot_of(c, number);
+    if (!(s->bytes = malloc(length)))
         return false;
-#endif
-    if (!c->begun || ahead > 0)
-        pass_over(c, number, number);
-    counters.repaired += s->missing && s->tries && !retried_until;
-    found(c, s);
-    s->seen = true;
-    if (ahead > 0 || !c->proven)
-        c->proven = number;
-    if (!c->wanted)
-        return true;
-    bool is_for_programs = true;
-#ifdef SECURE
-    if (options.security != NONE && proof_took(bytes, length)) { /* a manifest, or a Rekey */
-        is_for_programs = false;
-        data_again();
-    }
-#endif
-    if (options.order_delay) {
-        if (is_for_programs)
-            store(c, s, bytes, length);
-        in_order(c);
-    } else if (is_for_programs) {
-        hand_over(c, from, bytes, length);
-    }
-    return true;
+    memcpy(s->bytes, bytes, length);
+    s->length = (uint32_t)length;
+    s->from = *from;
+    stored_bytes += length;
+    counters.repaired += s->state == MISSING && s->tries;
+    s->found = s->found ? s->found : now;
+    s->until = now + (c->announced ? SECOND / 2 : 2 * SECOND);
+    s->state = UNPROVEN;
+    if (verdict == WAIT && c->begun && ahead > 0)
+        reach(c, number, true); /* the manifest is one of those before it: they are asked for */
+    settle(c, s, verdict);
+    return verdict == GOOD;
 }
 
-static void on_heartbeat(const struct endpoint *from, const uint8_t *bytes, size_t length)
-{
+/* Try all that waits once more, in order: an announcement, a manifest or a key may have come. */
+static void retry(struct channel *c) {
+    uint32_t begin = c->highest - WINDOW + 1;
+    c->holds = false;
+    for (uint32_t n = begin; n != begin + SLOTS; n++) {
+        struct slot *s = &c->slots[n % SLOTS];
+        if (s->state == PROVEN && !options.order_delay)
+            hand_over(c, s);
+        if (s->state == UNPROVEN)
+            settle(c, s, judge(c, &s->from, s->bytes, s->length));
+    }
+}
+
+static void on_heartbeat(const struct endpoint *from, const uint8_t *bytes, size_t length) {
     static struct message m;
-    if (!decode(&m, bytes, length) || !member_upstream(from)) {
+    bool good = decode(&m, bytes, length) &&
+                (options.security != NONE || ((uint16_t)m.reserved && m.source));
+    struct channel *c = good ? channel_of(m.source, (uint16_t)m.reserved, true) : NULL;
+    if (!c) {
         counters.dropped++;
         return;
     }
-    struct channel *c = channel_of(m.source, (uint16_t)m.reserved, true);
-    if (!c)
-        return;
-#ifdef SECURE
-    if (options.security != NONE) {
-        enum verdict verdict = proof_heartbeat(&m, bytes, length);
-        if (verdict == WAIT) {
-            request_announcement(c, from, 0); /* the origin's certificate is missing */
-        } else if (verdict == BAD) {
-            counters.forged++;
-            member_forged(from);
-        }
-        if (verdict != GOOD)
-            return;
+    enum verdict verdict = options.security == NONE ? GOOD : proof_heartbeat(&m, bytes, length);
+    if (verdict == BAD) {
+        counters.forged++;
+        member_forged(from);
+    } else if (verdict == WAIT) {
+        request_announcement(c, from); /* the origin's certificate is missing */
     }
-#endif
+    if (verdict != GOOD)
+        return;
+    bool first = !c->announced || !c->beats;
     c->heard = now;
-    if (c->announced && (int32_t)(m.sequence - c->beats) <= 0)
+    if (!first && (int32_t)(m.sequence - c->beats) <= 0)
         return;
     c->beats = m.sequence;
-    c->wanted = c->number == 0 || wants(m.group, m.origin_address);
-    if (!c->announced) {
-        c->announced = true;
+    c->announced = true;
+    if (first) {
         c->told = m.highest;
-        note("channel %u of %u%s", c->number, c->origin, c->wanted ? "" : ", not wanted");
-        data_again();
+        note("channel %u of %u", c->number, c->origin);
     }
     uint32_t ahead = m.highest - (c->begun ? c->highest : c->told);
-    bool tail = ahead && ahead <= (c->begun ? 65536 : EARLIER);
+    bool tail = ahead && ahead <= (c->begun ? JUMP : EARLIER);
     if (tail && m.started)
-        pass_over(c, m.highest, m.highest + 1);
+        reach(c, m.highest, false);
     if (!tail && now - last_data > 4 * longest_gap + 20 * MILLI)
         idle = true;
-    if (c->wanted)
-        sign_of_life(false);
+    sign_of_life(false);
 }
 
-void data_receive(const struct endpoint *from, const uint8_t *bytes, size_t length, bool sealed)
-{
+void data_receive(const struct endpoint *from, const uint8_t *bytes, size_t length, bool sealed) {
     uint64_t option = length >= HEADER ? get(bytes + 2, 2) : ERROR;
     uint32_t flags = length >= HEADER ? (uint32_t)get(bytes + 16, 4) : 0;
+    bool secured = options.security != NONE;
     bool needs_seal = option != DATA || (flags & (FLAG_MANIFEST | FLAG_SIGNED));
     if (option > CREDENTIAL || bytes[0] != 1 || get(bytes + 20, 4) != length - HEADER ||
         get(bytes + 4, 4) != session_id || !session_id || !member_takes(bytes[1]) ||
-        (options.security != NONE && sealed != needs_seal)) {
+        !member_feeds(from) || (secured && sealed != needs_seal)) {
         counters.dropped++;
         return;
     }
@@ -535,53 +400,41 @@ void data_receive(const struct endpoint *from, const uint8_t *bytes, size_t leng
         on_heartbeat(from, bytes, length);
         return;
     }
-    bool upstream = member_upstream(from);
-#ifdef SECURE
-    if (option == CREDENTIAL && options.security != NONE) {
-        if (upstream && proof_credential(bytes, length))
-            data_again();
+    if (option == CREDENTIAL) {
+        if (secured)
+            proof_credential(bytes, length);
         return;
     }
-#endif
-    struct channel *c = channel_of((uint32_t)get(bytes + 8, 4), (uint16_t)flags, upstream);
-    uint32_t number = (uint32_t)get(bytes + 12, 4);
-    /* Of a relative only what was asked for is taken. */
-    if (option != DATA || !c ||
-        (!upstream && !(member_relative(from) && c->highest - number < WINDOW &&
-                        slot_of(c, number)->missing && slot_of(c, number)->tries))) {
+    uint32_t origin = (uint32_t)get(bytes + 8, 4);
+    bool named = secured || (origin && (uint16_t)flags);
+    struct channel *c = named ? channel_of(origin, (uint16_t)flags, true) : NULL;
+    if (!c) {
         counters.dropped++;
         return;
     }
     c->heard = now;
-    if (accept(c, from, bytes, length) && upstream)
+    if (accept(c, from, bytes, length))
         sign_of_life(true);
 }
 
-static void forget(struct channel **c)
-{
-    for (int i = 0; i < WINDOW; i++)
-        clear(*c, &(*c)->slots[i]);
-    free(*c);
-    *c = NULL;
-}
-
-void data_tick(void)
-{
-    tick_silence();
+void data_tick(void) {
     bool sweep = due(sweep_at);
-    if (sweep || !sweep_at) {
-        sweep_at = now + SECOND;
-        due(sweep_at);
-        data_again();
-    }
+    tick_silence();
+    sweep_at = sweep ? now + SECOND / 4 : sweep_at;
     for (struct channel **c = channels; c < channels + CHANNELS; c++) {
         if (!*c)
             continue;
-        if ((*c)->missing)
-            ask(*c);
-        if (options.order_delay && (*c)->begun)
+        if ((*c)->holds)
+            retry(*c);
+        if ((*c)->begun)
+            ask_for_missing(*c);
+        if ((*c)->begun && options.order_delay)
             in_order(*c);
-        if (sweep && now > (*c)->heard + 15 * SECOND && !waiting_count)
-            forget(c);
+        if (!sweep || now < (*c)->heard + 15 * SECOND)
+            continue;
+        for (struct slot *s = (*c)->slots; s < (*c)->slots + SLOTS; s++)
+            drop(s, UNKNOWN);
+        free(*c);
+        *c = NULL;
     }
 }

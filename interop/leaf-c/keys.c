@@ -1,38 +1,26 @@
 /* The group's keys: a member's side of LKH (spec-notes/messages.md, Group key). */
 #include "secure.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { SECRETS = 4, PARTS = 8, PART_MOST = 1400, RATCHETS = 4096 };
-#define ROOT 0x07000000u
+enum { SECRETS = 4, PARTS = 8, PART_MOST = 1400, RATCHETS = 4096, ROOT = KEYS - 1 };
 
-struct node { uint32_t node, version; uint8_t key[32]; };
-static struct node path[KEYS];
-static int path_count;
+/* The keys from this member's leaf up to the root, one of each level. */
+static struct { bool held; uint32_t version; uint8_t key[32]; } path[KEYS];
 static uint32_t leaf, certain, source_id, unknown_guess;
-static bool known;
 static struct endpoint source;
+/* The secrets of epochs; those of former ones hold for a while. */
 static struct { uint32_t epoch; uint8_t secret[32]; uint64_t until; bool held; } secrets[SECRETS];
 static struct { size_t length; uint8_t bytes[PART_MOST]; } parts[PARTS];
-static uint64_t found_at, ask_at, ask_pause, find_at, find_pause, missing_at, missing_pause;
+static uint64_t found_at, ask_at, ask_pause, find_at = 1, find_pause, missing_at, missing_pause;
 
-static struct node *node_of(uint32_t node)
-{
-    for (int i = 0; i < path_count; i++)
-        if (path[i].node == node)
-            return &path[i];
-    return NULL;
+static answered on_keys;
+
+static uint32_t node_of(uint32_t level) {
+    return level << 24 | leaf >> 2 * level;
 }
 
-static bool is_above(uint32_t node)
-{
-    uint32_t level = node >> 24;
-    return level < KEYS && (node & 0xffffff) == leaf >> 2 * level;
-}
-
-static bool turn(uint8_t key[32], uint32_t steps)
-{
+static bool turn(uint8_t key[32], uint32_t steps) {
     uint8_t next[32];
     if (steps > RATCHETS)
         return false;
@@ -43,16 +31,9 @@ static bool turn(uint8_t key[32], uint32_t steps)
     return true;
 }
 
-static void secret_of(uint8_t to[32], const uint8_t root[32], uint32_t epoch)
-{
+/* Take a root for that of an epoch, which is certain from now on. */
+static void begin_epoch(uint32_t epoch, const uint8_t root[32]) {
     uint8_t info[14] = "dmmp epoch";
-    put(info + 10, epoch, 4);
-    expand(to, root, info, sizeof info);
-}
-
-/* The root of an epoch is certain: those before can be read for 2 s more. */
-static void begin_epoch(uint32_t epoch, const uint8_t secret[32])
-{
     int slot = 0;
     for (int i = 0; i < SECRETS; i++) {
         if (secrets[i].held && secrets[i].epoch == epoch)
@@ -62,146 +43,109 @@ static void begin_epoch(uint32_t epoch, const uint8_t secret[32])
         if (!secrets[i].held || (secrets[slot].held && secrets[i].epoch < secrets[slot].epoch))
             slot = i;
     }
-    certain = epoch > certain ? epoch : certain;
+    memmove(path[ROOT].key, root, 32);
+    path[ROOT].version = epoch;
+    put(info + 10, epoch, 4);
+    expand(secrets[slot].secret, root, info, sizeof info);
     secrets[slot].epoch = epoch;
     secrets[slot].held = true;
-    secrets[slot].until = 0;
-    memcpy(secrets[slot].secret, secret, 32);
-    missing_at = 0;
-    missing_pause = 0;
+    secrets[slot].until = missing_at = missing_pause = 0;
+    certain = epoch > certain ? epoch : certain;
     note("epoch %u", epoch);
 }
 
-static void take_root(uint32_t epoch)
-{
-    struct node *root = node_of(ROOT);
-    uint8_t secret[32];
-    if (!root || root->version > epoch || !turn(root->key, epoch - root->version))
-        return;
-    root->version = epoch;
-    secret_of(secret, root->key, epoch);
-    begin_epoch(epoch, secret);
-    data_again();
+static void take_root(uint32_t epoch) {
+    uint8_t key[32];
+    memcpy(key, path[ROOT].key, 32);
+    if (path[ROOT].held && path[ROOT].version <= epoch && turn(key, epoch - path[ROOT].version))
+        begin_epoch(epoch, key);
 }
 
-static void ask(void)
-{
-    static struct message m;
-    if (!source.port)
-        return;
-    member_begin(&m, KEY_REQUEST);
-    m.epoch = certain;
+static void ask_for_keys(void) {
+    struct message *m = begin(KEY_REQUEST);
+    m->tree_version = 0;
+    m->epoch = certain;
     ask_at = after_pause(&ask_pause, SECOND / 2, 8 * SECOND);
     if (ask_pause == 4 * SECOND) /* four found no answer: the source may be another */
         find_at = now;
-    member_ask(&m, &source, 1, 8 * SECOND);
+    if (source.port)
+        ask(m, &source, 1, 8 * SECOND, on_keys);
 }
 
 /* An RP said who the source is. */
-void keys_source(const struct record *record)
-{
-    if (options.security == NONE || !record->host)
+static void on_source(const struct request *r, const struct message *m) {
+    (void)r;
+    if (!m || m->status != SUCCESS || !m->record.host)
         return;
-    if (record->host != source_id) {
+    if (m->record.host != source_id) {
         memset(secrets, 0, sizeof secrets);
         memset(parts, 0, sizeof parts);
-        path_count = 0;
+        memset(path, 0, sizeof path);
         certain = 0;
-        source_id = record->host;
     }
-    known = true;
+    source_id = m->record.host;
+    source = m->record.endpoint;
     found_at = now;
-    source = record->endpoint;
-    find_at = 0;
-    find_pause = 0;
-    ask_pause = 0;
-    ask();
+    find_at = find_pause = ask_pause = 0;
+    ask_for_keys();
 }
 
-static void run_parts(void);
-
-void keys_response(const struct message *m)
-{
-    ask_at = now + (m->status == FULL ? 30 * SECOND : jitter(30 * SECOND));
-    ask_pause = 0;
-    if (m->status != SUCCESS || m->source != source_id)
-        return;
-    if (m->list.length) {
-        path_count = 0;
-        leaf = m->leaf;
-        for (size_t i = 0; i < m->list.length / PATH_KEY; i++) {
-            const uint8_t *at = m->list.bytes + PATH_KEY * i;
-            struct node *n = &path[path_count++];
-            n->node = (uint32_t)get(at, 4);
-            n->version = (uint32_t)get(at + 4, 4);
-            memcpy(n->key, at + 8, 32);
-        }
-        certain = 0;
-        unknown_guess = 0;
+/* Take the key that one renewal of a Rekey has for this leaf, sealed under the key of a level below
+   that is held; true if there was one. */
+static bool take_renewal(uint32_t level, uint32_t epoch, const uint8_t *at, int wraps) {
+    for (; wraps--; at += WRAP) {
+        uint32_t below = at[0], version = (uint32_t)get(at + 4, 4);
+        uint8_t key[32], wrap[32], nonce[12] = {0}, fresh[32 + TAG];
+        if (below >= level || get(at, 4) != node_of(below) || !path[below].held ||
+            version < path[below].version)
+            continue;
+        memcpy(key, path[below].key, 32);
+        if (!turn(key, version - path[below].version))
+            continue;
+        expand(wrap, key, "dmmp wrap", 9);
+        put(nonce + 4, node_of(level), 4);
+        put(nonce + 8, epoch, 4);
+        if (!unseal(fresh, wrap, nonce, SPAN("", 0), SPAN(at + 8, 32 + TAG)))
+            continue;
+        path[level].held = true;
+        path[level].version = epoch;
+        memcpy(path[level].key, fresh, 32);
+        return true;
     }
-    if (m->epoch >= certain)
-        take_root(m->epoch);
-    run_parts();
+    return false;
 }
 
 /* Take what one part of a Rekey brings to this leaf; true if that was anything. */
-static bool take_part(const uint8_t *bytes, size_t length)
-{
+static bool take_part(const uint8_t *bytes, size_t length) {
     static struct message m;
     bool progress = false;
     if (!decode(&m, bytes, length) || m.option != REKEY || m.session != session_id ||
         m.source != source_id || !m.list.length)
         return false;
     const uint8_t *at = m.list.bytes + 1;
-    for (int renewals = m.list.bytes[0]; renewals--;) {
-        uint32_t node = (uint32_t)get(at, 4);
-        int wraps = at[4];
-        struct node *held = node_of(node);
-        bool wanted = is_above(node) && (!held || held->version < m.epoch) && path_count;
-        for (at += 5; wraps--; at += WRAP) {
-            uint32_t under = (uint32_t)get(at, 4), version = (uint32_t)get(at + 4, 4);
-            struct node *below = node_of(under);
-            uint8_t key[32], wrap[32], nonce[12] = {0}, fresh[48];
-            if (!wanted || !below || !is_above(under) || under >> 24 >= node >> 24 ||
-                version < below->version)
-                continue;
-            memcpy(key, below->key, 32);
-            if (!turn(key, version - below->version))
-                continue;
-            expand(wrap, key, "dmmp wrap", 9);
-            put(nonce + 4, node, 4);
-            put(nonce + 8, m.epoch, 4);
-            if (!unseal(fresh, wrap, nonce, SPAN("", 0), SPAN(at + 8, 48)))
-                continue;
-            if (!held && path_count < KEYS)
-                held = &path[path_count++];
-            if (!held)
-                continue;
-            held->node = node;
-            held->version = m.epoch;
-            memcpy(held->key, fresh, 32);
-            progress = true;
-            wanted = false;
-            if (node == ROOT)
-                take_root(m.epoch);
-        }
+    for (int renewals = m.list.bytes[0]; renewals--; at += 5 + WRAP * at[4]) {
+        uint32_t level = at[0];
+        bool wanted = level < KEYS && get(at, 4) == node_of(level) &&
+                      (!path[level].held || path[level].version < m.epoch);
+        if (!wanted || !take_renewal(level, m.epoch, at + 5, at[4]))
+            continue;
+        progress = true;
+        if (level == ROOT)
+            take_root(m.epoch);
     }
     return progress;
 }
 
-static void run_parts(void)
-{
-    bool progress = true;
-    while (progress) {
+/* The parts come in any order, and one may bring the key that opens another. */
+static void run_parts(void) {
+    for (bool progress = true; progress;) {
         progress = false;
         for (int i = 0; i < PARTS; i++)
-            if (parts[i].length)
-                progress |= take_part(parts[i].bytes, parts[i].length);
+            progress |= parts[i].length && take_part(parts[i].bytes, parts[i].length);
     }
 }
 
-void keys_rekey(uint32_t origin, const uint8_t *bytes, size_t length)
-{
+void keys_rekey(uint32_t origin, const uint8_t *bytes, size_t length) {
     static unsigned next;
     if (origin != source_id || length > PART_MOST)
         return;
@@ -210,24 +154,38 @@ void keys_rekey(uint32_t origin, const uint8_t *bytes, size_t length)
     run_parts();
 }
 
-static void miss_rekey(void)
-{
-    uint32_t lot;
-    if (missing_at)
+static void on_keys(const struct request *r, const struct message *m) {
+    (void)r;
+    if (!m)
         return;
-    random_bytes(&lot, sizeof lot);
-    missing_at = after_pause(&missing_pause, SECOND / 2 + lot % SECOND, 16 * SECOND);
-    due(missing_at);
+    ask_at = now + (m->status == FULL ? 30 * SECOND : jitter(30 * SECOND));
+    ask_pause = 0;
+    if (m->status != SUCCESS || m->source != source_id)
+        return;
+    if (m->list.length) {
+        memset(path, 0, sizeof path);
+        leaf = m->leaf;
+        certain = unknown_guess = 0;
+    }
+    for (size_t i = 0; i < m->list.length; i += PATH_KEY) {
+        const uint8_t *at = m->list.bytes + i;
+        if (at[0] >= KEYS || get(at, 4) != node_of(at[0]))
+            continue;
+        path[at[0]].held = true;
+        path[at[0]].version = (uint32_t)get(at + 4, 4);
+        memcpy(path[at[0]].key, at + 8, 32);
+    }
+    if (m->epoch >= certain)
+        take_root(m->epoch);
+    run_parts();
 }
 
 /* Try the secret of an epoch, of which data bears eight bits; an epoch ahead is tried with the root
-   that joins alone would have made. */
-bool keys_open(uint32_t origin, uint8_t bits, bool (*try)(const uint8_t secret[32]))
-{
-    struct node *root = node_of(ROOT);
+   that joins alone would have made, and if that is wrong the source is asked. */
+bool keys_open(uint32_t origin, uint8_t bits, bool (*try)(const uint8_t secret[32])) {
     uint32_t oldest = certain;
-    if (origin != source_id || !root) {
-        if (origin != source_id && !find_at && known)
+    if (origin != source_id || !path[ROOT].held) {
+        if (origin != source_id && source_id && !find_at)
             find_at = now > found_at + 2 * SECOND ? now : found_at + 2 * SECOND;
         return false;
     }
@@ -238,53 +196,44 @@ bool keys_open(uint32_t origin, uint8_t bits, bool (*try)(const uint8_t secret[3
     for (int i = 0; i < SECRETS; i++)
         if (secrets[i].held && secrets[i].epoch == epoch)
             return try(secrets[i].secret);
-    if (epoch < root->version || epoch == unknown_guess)
+    if (epoch < path[ROOT].version || epoch == unknown_guess)
         return false;
-    uint8_t key[32], secret[32];
-    memcpy(key, root->key, 32);
-    turn(key, epoch - root->version);
-    secret_of(secret, key, epoch);
-    if (!try(secret)) {
-        unknown_guess = epoch;
-        miss_rekey();
-        return false;
+    uint8_t root[32], secret[32], info[14] = "dmmp epoch";
+    memcpy(root, path[ROOT].key, 32);
+    turn(root, epoch - path[ROOT].version);
+    put(info + 10, epoch, 4);
+    expand(secret, root, info, sizeof info);
+    if (try(secret)) {
+        begin_epoch(epoch, root);
+        return true;
     }
-    memcpy(root->key, key, 32);
-    root->version = epoch;
-    begin_epoch(epoch, secret);
-    return true;
+    unknown_guess = epoch;
+    if (!missing_at)
+        missing_at = after_pause(&missing_pause, jitter(SECOND), 16 * SECOND);
+    return false;
 }
 
-void keys_tick(void)
-{
-    if (!known && own_id && !find_at)
-        find_at = now;
-    if (due(find_at)) {
+void keys_tick(void) {
+    if (own_id && due(find_at)) {
         find_at = after_pause(&find_pause, SECOND / 2, 8 * SECOND);
-        due(find_at);
-        member_find_source();
+        member_find_source(on_source);
     }
-    if (due(ask_at))
-        ask();
-    if (due(missing_at)) {
+    if (due(ask_at) || due(missing_at)) {
         missing_at = 0;
-        ask();
+        ask_for_keys();
     }
-    due(ask_at);
     for (int i = 0; i < SECRETS; i++)
-        if (secrets[i].held && due(secrets[i].until))
+        if (due(secrets[i].until))
             memset(&secrets[i], 0, sizeof secrets[i]);
 }
 
 /* Told to go: tell the source, and erase every key. */
-void keys_leave(void)
-{
-    static struct message m;
+void keys_leave(void) {
+    struct message *m = begin(KEY_LEAVE);
+    m->tree_version = 0;
     memset(path, 0, sizeof path);
     memset(secrets, 0, sizeof secrets);
-    path_count = 0;
-    member_begin(&m, KEY_LEAVE);
     if (source.port)
-        member_ask(&m, &source, 3, SECOND / 2);
+        ask(m, &source, 3, SECOND / 2, NULL);
     source.port = 0;
 }

@@ -3,13 +3,9 @@
 
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <string.h>
 
-enum { KEY = 32 };
-
-void sha256(uint8_t to[32], struct span one, struct span two)
-{
+void sha256(uint8_t to[32], struct span one, struct span two) {
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     if (!c || !EVP_DigestInit_ex(c, EVP_sha256(), NULL) ||
         !EVP_DigestUpdate(c, one.bytes, one.length) ||
@@ -18,63 +14,60 @@ void sha256(uint8_t to[32], struct span one, struct span two)
     EVP_MD_CTX_free(c);
 }
 
-void hkdf_extract(uint8_t to[32], struct span salt, struct span secret)
-{
-    if (!HMAC(EVP_sha256(), salt.bytes, (int)salt.length, secret.bytes, secret.length, to, NULL))
+void hmac(uint8_t to[32], struct span key, struct span what) {
+    if (!EVP_Q_mac(NULL, "HMAC", NULL, "SHA256", NULL, key.bytes, key.length, what.bytes,
+                   what.length, to, 32, NULL))
         fail("libcrypto: no HMAC");
 }
 
+/* BLAKE2s with a key and 16 bytes of output. */
+void mac(uint8_t to[16], struct span key, struct span what) {
+    size_t size = 16;
+    OSSL_PARAM wanted[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
+                           OSSL_PARAM_construct_end()};
+    if (!EVP_Q_mac(NULL, "BLAKE2SMAC", NULL, NULL, wanted, key.bytes, key.length, what.bytes,
+                   what.length, to, 16, NULL))
+        fail("libcrypto: no BLAKE2s");
+}
+
 /* HKDF-Expand to 32 bytes: one block. */
-void expand(uint8_t to[32], const uint8_t key[32], const void *info, size_t length)
-{
+void expand(uint8_t to[32], const uint8_t key[32], const void *info, size_t length) {
     uint8_t block[65];
     memcpy(block, info, length);
     block[length] = 1;
-    hkdf_extract(to, SPAN(key, 32), SPAN(block, length + 1));
+    hmac(to, SPAN(key, 32), SPAN(block, length + 1));
 }
 
-bool x25519(uint8_t to[32], const uint8_t private_key[32], const uint8_t public_key[32])
-{
-    size_t size = KEY;
-    EVP_PKEY *own = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, KEY);
-    EVP_PKEY *other = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, public_key, KEY);
-    EVP_PKEY_CTX *c = own ? EVP_PKEY_CTX_new(own, NULL) : NULL;
-    bool good = c && other && EVP_PKEY_derive_init(c) > 0 &&
-                EVP_PKEY_derive_set_peer(c, other) > 0 && EVP_PKEY_derive(c, to, &size) > 0;
-    EVP_PKEY_CTX_free(c);
-    EVP_PKEY_free(own);
-    EVP_PKEY_free(other);
-    return good;
-}
-
-static bool public_of(int type, uint8_t to[32], const uint8_t private_key[32])
-{
-    size_t size = KEY;
-    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(type, NULL, private_key, KEY);
+/* The public key of a private one: EVP_PKEY_X25519 or EVP_PKEY_ED25519. */
+bool public_of(int type, uint8_t to[32], const uint8_t private_key[32]) {
+    size_t size = 32;
+    EVP_PKEY *key = EVP_PKEY_new_raw_private_key(type, NULL, private_key, 32);
     bool good = key && EVP_PKEY_get_raw_public_key(key, to, &size) > 0;
     EVP_PKEY_free(key);
     return good;
 }
 
-bool x25519_public(uint8_t to[32], const uint8_t private_key[32])
-{
-    return public_of(EVP_PKEY_X25519, to, private_key);
-}
-
-bool ed25519_public(uint8_t to[32], const uint8_t seed[32])
-{
-    return public_of(EVP_PKEY_ED25519, to, seed);
+static bool x25519(uint8_t to[32], const uint8_t private_key[32], const uint8_t public_key[32]) {
+    size_t size = 32;
+    EVP_PKEY *mine = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, private_key, 32);
+    EVP_PKEY *other = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, public_key, 32);
+    EVP_PKEY_CTX *c = mine ? EVP_PKEY_CTX_new(mine, NULL) : NULL;
+    bool good = c && other && EVP_PKEY_derive_init(c) > 0 &&
+                EVP_PKEY_derive_set_peer(c, other) > 0 && EVP_PKEY_derive(c, to, &size) > 0;
+    EVP_PKEY_CTX_free(c);
+    EVP_PKEY_free(mine);
+    EVP_PKEY_free(other);
+    return good;
 }
 
 /* Whether a signature is this key's over one text and another behind it. */
-bool verify(const uint8_t key[32], const uint8_t *signature, struct span one, struct span two)
-{
+bool verify(const uint8_t key[32], const uint8_t *signature, struct span one, struct span two) {
     static uint8_t text[65536 + 64];
     if (one.length + two.length > sizeof text)
         return false;
     memcpy(text, one.bytes, one.length);
     memcpy(text + one.length, two.bytes, two.length);
-    EVP_PKEY *public = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key, KEY);
+    EVP_PKEY *public = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key, 32);
     EVP_MD_CTX *c = EVP_MD_CTX_new();
     bool good = public && c && EVP_DigestVerifyInit(c, NULL, NULL, NULL, public) > 0 &&
                 EVP_DigestVerify(c, signature, 64, text, one.length + two.length) == 1;
@@ -83,100 +76,78 @@ bool verify(const uint8_t key[32], const uint8_t *signature, struct span one, st
     return good;
 }
 
-/* BLAKE2s with a key and 16 bytes of output. */
-void mac(uint8_t to[16], struct span key, struct span what)
-{
-    static EVP_MAC *blake;
-    size_t size = 16;
-    OSSL_PARAM wanted[] = {OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
-                           OSSL_PARAM_construct_end()};
-    if (!blake)
-        blake = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
-    EVP_MAC_CTX *c = blake ? EVP_MAC_CTX_new(blake) : NULL;
-    if (!c || !EVP_MAC_init(c, key.bytes, key.length, wanted) ||
-        !EVP_MAC_update(c, what.bytes, what.length) || !EVP_MAC_final(c, to, &size, 16))
-        fail("libcrypto: no BLAKE2s");
-    EVP_MAC_CTX_free(c);
-}
-
-static EVP_CIPHER_CTX *gcm(void)
-{
+/* AES-256-GCM, in one direction or the other; the tag is read or written apart. */
+static bool gcm(bool seals, uint8_t *to, const uint8_t key[32], const uint8_t nonce[12],
+                struct span with, struct span what, uint8_t tag[TAG]) {
     static EVP_CIPHER_CTX *c;
+    int size;
     if (!c && !(c = EVP_CIPHER_CTX_new()))
         fail("libcrypto: no AES-GCM");
-    return c;
+    return EVP_CipherInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce, seals) &&
+           EVP_CipherUpdate(c, NULL, &size, with.bytes, (int)with.length) &&
+           (!what.length || EVP_CipherUpdate(c, to, &size, what.bytes, (int)what.length)) &&
+           (seals || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG, tag)) &&
+           EVP_CipherFinal_ex(c, to + what.length, &size) > 0 &&
+           (!seals || EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, tag));
 }
 
-/* AES-256-GCM: the ciphertext, and the tag behind it. */
+/* The ciphertext, and the tag behind it. */
 bool seal(uint8_t *to, const uint8_t key[32], const uint8_t nonce[12], struct span with,
-          struct span what)
-{
-    EVP_CIPHER_CTX *c = gcm();
-    int size;
-    return EVP_EncryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce) &&
-           EVP_EncryptUpdate(c, NULL, &size, with.bytes, (int)with.length) &&
-           (!what.length || EVP_EncryptUpdate(c, to, &size, what.bytes, (int)what.length)) &&
-           EVP_EncryptFinal_ex(c, to + what.length, &size) &&
-           EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_GET_TAG, TAG, to + what.length);
+          struct span what) {
+    return gcm(true, to, key, nonce, with, what, to + what.length);
 }
 
 bool unseal(uint8_t *to, const uint8_t key[32], const uint8_t nonce[12], struct span with,
-            struct span what)
-{
-    EVP_CIPHER_CTX *c = gcm();
-    int size;
+            struct span what) {
+    uint8_t tag[TAG];
     if (what.length < TAG)
         return false;
-    size_t length = what.length - TAG;
-    uint8_t tag[TAG];
-    memcpy(tag, what.bytes + length, TAG);
-    return EVP_DecryptInit_ex(c, EVP_aes_256_gcm(), NULL, key, nonce) &&
-           EVP_DecryptUpdate(c, NULL, &size, with.bytes, (int)with.length) &&
-           (!length || EVP_DecryptUpdate(c, to, &size, what.bytes, (int)length)) &&
-           EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_GCM_SET_TAG, TAG, tag) &&
-           EVP_DecryptFinal_ex(c, to + length, &size) > 0;
+    what.length -= TAG;
+    memcpy(tag, what.bytes + what.length, TAG); /* `to` may be where it stands */
+    return gcm(false, to, key, nonce, with, what, tag);
 }
 
 /* Noise: every key of the pattern seals once, so every nonce is zero. */
 
 static const uint8_t zero[12];
 
-static void mix_hash(struct noise *n, const uint8_t *what, size_t length)
-{
+static void mix_hash(struct noise *n, const uint8_t *what, size_t length) {
     sha256(n->hash, SPAN(n->hash, 32), SPAN(what, length));
 }
 
-/* Mix in a shared secret; give the key that follows from it. */
-static bool mix_key(struct noise *n, uint8_t key[32], const uint8_t own[32],
-                    const uint8_t other[32])
-{
-    uint8_t shared[32], extracted[32], block[33];
-    if (!x25519(shared, own, other))
-        return false;
-    hkdf_extract(extracted, SPAN(n->chain, 32), SPAN(shared, 32));
-    expand(n->chain, extracted, "", 0);
-    memcpy(block, n->chain, 32);
+/* HKDF of the chain and an input: two keys. */
+static void split(const uint8_t chain[32], struct span input, uint8_t one[32], uint8_t other[32]) {
+    uint8_t extracted[32], block[33];
+    hmac(extracted, SPAN(chain, 32), input);
+    expand(one, extracted, "", 0);
+    memcpy(block, one, 32);
     block[32] = 2;
-    hkdf_extract(key, SPAN(extracted, 32), SPAN(block, 33));
+    hmac(other, SPAN(extracted, 32), SPAN(block, 33));
+}
+
+/* Mix in a shared secret; give the key that follows from it. */
+static bool mix_key(struct noise *n, uint8_t key[32], const uint8_t mine[32],
+                    const uint8_t other[32]) {
+    uint8_t shared[32];
+    if (!x25519(shared, mine, other))
+        return false;
+    split(n->chain, SPAN(shared, 32), n->chain, key);
     return true;
 }
 
-static bool seal_and_hash(struct noise *n, uint8_t *to, const uint8_t key[32], struct span what)
-{
+static bool seal_and_hash(struct noise *n, uint8_t *to, const uint8_t key[32], struct span what) {
     bool good = seal(to, key, zero, SPAN(n->hash, 32), what);
     mix_hash(n, to, what.length + TAG);
     return good;
 }
 
-static bool open_and_hash(struct noise *n, uint8_t *to, const uint8_t key[32], struct span what)
-{
+static bool open_and_hash(struct noise *n, uint8_t *to, const uint8_t key[32], struct span what) {
     bool good = unseal(to, key, zero, SPAN(n->hash, 32), what);
     mix_hash(n, what.bytes, what.length);
     return good;
 }
 
-void noise_begin(struct noise *n, struct span prologue, const uint8_t responder[32])
-{
+void noise_begin(struct noise *n, struct span prologue, const uint8_t responder[32]) {
     static const char name[32] = "Noise_IK_25519_AESGCM_SHA256";
     memcpy(n->hash, name, 32);
     memcpy(n->chain, name, 32);
@@ -186,10 +157,10 @@ void noise_begin(struct noise *n, struct span prologue, const uint8_t responder[
 
 /* e, es, s, ss: writes 32 + 48 + payload + 16 bytes. */
 bool noise_write1(struct noise *n, uint8_t *to, const uint8_t ephemeral[32],
-                  const uint8_t own_key[32], const uint8_t other[32], struct span payload)
-{
+                  const uint8_t own_key[32], const uint8_t other[32], struct span payload) {
     uint8_t key[32], public[32];
-    if (!x25519_public(to, ephemeral) || !x25519_public(public, own_key))
+    if (!public_of(EVP_PKEY_X25519, to, ephemeral) ||
+        !public_of(EVP_PKEY_X25519, public, own_key))
         return false;
     mix_hash(n, to, 32);
     return mix_key(n, key, ephemeral, other) &&
@@ -198,8 +169,7 @@ bool noise_write1(struct noise *n, uint8_t *to, const uint8_t ephemeral[32],
 }
 
 bool noise_read1(struct noise *n, const uint8_t *from, size_t length, const uint8_t own_key[32],
-                 uint8_t other[32], uint8_t *payload)
-{
+                 uint8_t other[32], uint8_t *payload) {
     uint8_t key[32];
     mix_hash(n, from, 32);
     return length >= 80 + TAG && mix_key(n, key, own_key, from) &&
@@ -209,11 +179,9 @@ bool noise_read1(struct noise *n, const uint8_t *from, size_t length, const uint
 
 /* e, ee, se: writes 32 + payload + 16 bytes. */
 bool noise_write2(struct noise *n, uint8_t *to, const uint8_t ephemeral[32],
-                  const uint8_t their_ephemeral[32], const uint8_t other[32],
-                  struct span payload)
-{
+                  const uint8_t their_ephemeral[32], const uint8_t other[32], struct span payload) {
     uint8_t key[32];
-    if (!x25519_public(to, ephemeral))
+    if (!public_of(EVP_PKEY_X25519, to, ephemeral))
         return false;
     mix_hash(n, to, 32);
     return mix_key(n, key, ephemeral, their_ephemeral) && mix_key(n, key, ephemeral, other) &&
@@ -221,8 +189,7 @@ bool noise_write2(struct noise *n, uint8_t *to, const uint8_t ephemeral[32],
 }
 
 bool noise_read2(struct noise *n, const uint8_t *from, size_t length,
-                 const uint8_t ephemeral[32], const uint8_t own_key[32], uint8_t *payload)
-{
+                 const uint8_t ephemeral[32], const uint8_t own_key[32], uint8_t *payload) {
     uint8_t key[32];
     mix_hash(n, from, 32);
     return length >= 32 + TAG && mix_key(n, key, ephemeral, from) &&
@@ -231,12 +198,6 @@ bool noise_read2(struct noise *n, const uint8_t *from, size_t length,
 }
 
 /* The key of what the initiator sends, and of what the responder sends. */
-void noise_split(const struct noise *n, uint8_t initiator[32], uint8_t responder[32])
-{
-    uint8_t extracted[32], block[33];
-    hkdf_extract(extracted, SPAN(n->chain, 32), SPAN("", 0));
-    expand(initiator, extracted, "", 0);
-    memcpy(block, initiator, 32);
-    block[32] = 2;
-    hkdf_extract(responder, SPAN(extracted, 32), SPAN(block, 33));
+void noise_split(const struct noise *n, uint8_t initiator[32], uint8_t responder[32]) {
+    split(n->chain, SPAN("", 0), initiator, responder);
 }

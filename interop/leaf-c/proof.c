@@ -1,107 +1,70 @@
 /* Whether data is its origin's, and what it says (spec-notes/security.md, Data). */
 #include "secure.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { ORIGINS = 16, LISTS = 64, LISTED = 2048, DIGEST = 16, SIGNATURE = 64, MANIFEST_MOST = 82 };
+enum { ORIGINS = 16, DIGEST = 16, MANIFEST_MOST = 82, SPREAD = 512, CHECKS = 2000 };
 
 /* A certificate that was shown for an origin; the first whose heartbeat holds is believed. */
 struct origin { uint32_t id; bool believed; uint64_t used; struct certificate certificate; };
-struct digest { uint32_t number; bool held; uint8_t is[DIGEST]; uint64_t at; };
-struct list { uint32_t origin; uint16_t channel; uint64_t used; struct digest digests[LISTED]; };
 
 static struct origin origins[ORIGINS];
-static struct list *lists[LISTS];
 
-static struct list *list_of(const uint8_t *bytes, bool make)
-{
-    uint32_t origin = (uint32_t)get(bytes + 8, 4);
-    uint16_t channel = (uint16_t)get(bytes + 18, 2);
-    struct list **slot = lists; /* a free one, or the one that was not used for longest */
-    for (struct list **l = lists; l < lists + LISTS; l++) {
-        if (*l && (*l)->origin == origin && (*l)->channel == channel) {
-            (*l)->used = now;
-            return *l;
-        }
-        if (*slot && (!*l || (*l)->used < (*slot)->used))
-            slot = l;
-    }
-    if (!make)
-        return NULL;
-    free(*slot);
-    if (!(*slot = calloc(1, sizeof **slot)))
-        return NULL;
-    (*slot)->used = now;
-    (*slot)->origin = origin;
-    (*slot)->channel = channel;
-    return *slot;
-}
-
-/* Check a signature by an origin: over a label, then `what`. WAIT without its certificate. */
+/* Check a signature by an origin, over a label and then `what`: by one that is believed or, if `by`
+   is asked for, by any. WAIT without its certificate. */
 static enum verdict check(uint32_t origin, const char *label, struct span what,
-                          const uint8_t *signature, struct origin **by)
-{
-    enum verdict verdict = WAIT;
+                          const uint8_t *signature, struct origin **by) {
     static uint64_t since;
     static unsigned checks;
-    uint8_t tagged[64];
-    size_t length = strlen(label);
-    memcpy(tagged, label, length);
-    if (now > since + SECOND) {
-        since = now;
-        checks = 0;
-    }
-    if (checks++ > 2000)
+    enum verdict verdict = WAIT;
+    struct span tag = SPAN(label, strlen(label));
+    checks = now > since + SECOND ? 0 : checks;
+    since = checks ? since : now;
+    if (checks++ > CHECKS)
         return WAIT;
     if (options.security == SHARED_SECRET)
-        return verify(own.signer, signature, SPAN(label, length), what) ? GOOD : BAD;
+        return verify(own.signer, signature, tag, what) ? GOOD : BAD;
     for (struct origin *o = origins; o < origins + ORIGINS; o++) {
-        if (o->id != origin || !origin || (by ? false : !o->believed))
+        if (o->id != origin || !origin || (!by && !o->believed))
             continue;
         verdict = BAD;
-        if (verify(o->certificate.key, signature, SPAN(tagged, length), what)) {
-            if (by)
-                *by = o;
-            o->used = now;
-            return GOOD;
-        }
+        if (!verify(o->certificate.key, signature, tag, what))
+            continue;
+        if (by)
+            *by = o;
+        o->used = now;
+        return GOOD;
     }
     return verdict;
 }
 
-/* Take an origin's certificate; true if it is news. */
-bool proof_credential(const uint8_t *bytes, size_t length)
-{
+/* Take an origin's certificate; the one in use that is not believed or was used least gives way. */
+void proof_credential(const uint8_t *bytes, size_t length) {
     static struct message m;
     struct certificate c;
     struct origin *slot = origins;
-    int count = 0;
+    bool is_believed = false;
     if (!decode(&m, bytes, length) || !m.source ||
         !trust_certificate(&c, m.octets.bytes, m.octets.length) ||
         !(c.capabilities & MAY_BE_SOURCE))
-        return false;
+        return;
     for (struct origin *o = origins; o < origins + ORIGINS; o++) {
         if (o->id == m.source && memcmp(o->certificate.key, c.key, 32) == 0) {
             if (c.until > o->certificate.until) /* renewed, for the same key */
                 o->certificate = c;
-            return false;
+            return;
         }
-        count += o->id == m.source && o->believed;
+        is_believed |= o->id == m.source && o->believed;
         if (o->id == m.source && !o->believed)
             o->used = 0; /* the first to go */
-        if (o->used < slot->used)
-            slot = o;
+        slot = o->used < slot->used ? o : slot;
     }
-    if (count)
-        return false; /* another is believed */
-    *slot = (struct origin){m.source, false, now, c};
-    return true;
+    if (!is_believed)
+        *slot = (struct origin){m.source, false, now, c};
 }
 
-enum verdict proof_heartbeat(const struct message *m, const uint8_t *bytes, size_t length)
-{
-    static const uint8_t nowhere[16] = {[10] = 0xff, [11] = 0xff};
+enum verdict proof_heartbeat(const struct message *m, const uint8_t *bytes, size_t length) {
+    static const uint8_t nowhere[16] = NOWHERE;
     struct origin *by = NULL;
     if (!m->signature || m->signature != bytes + length - SIGNATURE)
         return BAD;
@@ -110,7 +73,7 @@ enum verdict proof_heartbeat(const struct message *m, const uint8_t *bytes, size
     if (verdict != GOOD || !by)
         return verdict;
     bool allowed = !by->certificate.group_count || memcmp(m->group, nowhere, 16) == 0;
-    for (int i = 0; i < by->certificate.group_count; i++)
+    for (size_t i = 0; i < by->certificate.group_count; i++)
         allowed |= memcmp(m->group, by->certificate.groups[i], 16) == 0;
     for (struct origin *o = origins; o < origins + ORIGINS; o++)
         if (o != by && o->id == m->source && o->believed)
@@ -119,15 +82,9 @@ enum verdict proof_heartbeat(const struct message *m, const uint8_t *bytes, size
     return allowed ? GOOD : BAD;
 }
 
-static struct digest *digest_of(const struct list *l, uint32_t number)
-{
-    struct digest *d = l ? (struct digest *)&l->digests[number % LISTED] : NULL;
-    return d && d->held && d->number == number && now < d->at + 4 * SECOND ? d : NULL;
-}
-
 /* Judge a manifest: the number of the first packet, digests, a signature; take what it lists. */
-static enum verdict take_manifest(const uint8_t *bytes, struct span said, bool proven)
-{
+static enum verdict take_manifest(struct channel *c, const uint8_t *bytes, struct span said,
+                                  bool proven) {
     static const uint8_t none[DIGEST];
     uint8_t covered[14 + 4 + DIGEST * MANIFEST_MOST];
     size_t count = (said.length - 4 - SIGNATURE) / DIGEST;
@@ -135,10 +92,10 @@ static enum verdict take_manifest(const uint8_t *bytes, struct span said, bool p
         count > MANIFEST_MOST)
         return BAD;
     uint32_t first = (uint32_t)get(said.bytes, 4), number = (uint32_t)get(bytes + 12, 4);
-    bool fits = proven || number == first - 1;
+    bool near = number - first + SPREAD < 2 * SPREAD, fits = proven || number == first - 1;
     for (size_t i = 0; i < count; i++)
         fits |= memcmp(said.bytes + 4 + DIGEST * i, none, DIGEST) == 0 && number == first + i;
-    if (!fits)
+    if (!fits || !near)
         return WAIT;
     memcpy(covered, bytes + 4, 8);
     memcpy(covered + 8, bytes + 18, 2);
@@ -151,20 +108,14 @@ static enum verdict take_manifest(const uint8_t *bytes, struct span said, bool p
         if (verdict != GOOD)
             return verdict;
     }
-    struct list *l = list_of(bytes, true);
-    for (size_t i = 0; l && i < count; i++) {
-        const uint8_t *is = said.bytes + 4 + DIGEST * i;
-        if (memcmp(is, none, DIGEST) == 0)
-            continue;
-        struct digest *d = &l->digests[(first + i) % LISTED];
-        *d = (struct digest){.number = first + (uint32_t)i, .held = true, .at = now};
-        memcpy(d->is, is, DIGEST);
-    }
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(said.bytes + 4 + DIGEST * i, none, DIGEST) != 0)
+            memcpy(data_digest(c, first + (uint32_t)i, true), said.bytes + 4 + DIGEST * i, DIGEST);
     return GOOD;
 }
 
-enum verdict proof_packet(const uint8_t *bytes, size_t length)
-{
+/* Whether a packet is its origin's: by a signature of its own, or by a manifest that lists it. */
+enum verdict proof_packet(struct channel *c, const uint8_t *bytes, size_t length) {
     uint32_t flags = (uint32_t)get(bytes + 16, 4), number = (uint32_t)get(bytes + 12, 4);
     struct span said = {bytes + HEADER, length - HEADER};
     uint8_t hash[32];
@@ -184,21 +135,20 @@ enum verdict proof_packet(const uint8_t *bytes, size_t length)
         size_t got;
         return proof_open(bytes, length, plain, &got);
     }
-    struct digest *d = digest_of(list_of(bytes, false), number);
-    if (d && !proven) {
+    const uint8_t *digest = data_digest(c, number, false);
+    if (digest && !proven) {
         sha256(hash, SPAN(bytes, length), SPAN("", 0));
-        if (memcmp(hash, d->is, DIGEST) != 0)
+        if (memcmp(hash, digest, DIGEST) != 0)
             return BAD;
         proven = true;
     }
     if (flags & FLAG_MANIFEST)
-        return take_manifest(bytes, said, proven);
+        return take_manifest(c, bytes, said, proven);
     return proven ? GOOD : WAIT;
 }
 
 /* Use a proven packet that is not for programs; false if it is for them. */
-bool proof_took(const uint8_t *bytes, size_t length)
-{
+bool proof_took(const uint8_t *bytes, size_t length) {
     uint32_t flags = (uint32_t)get(bytes + 16, 4);
     if ((flags & 0xffff) == 0 && (flags & FLAG_SIGNED))
         keys_rekey((uint32_t)get(bytes + 8, 4), bytes + HEADER, length - HEADER - SIGNATURE);
@@ -209,8 +159,7 @@ static const uint8_t *sealed_packet;
 static size_t sealed_length;
 static uint8_t *opened_to;
 
-static bool try_secret(const uint8_t secret[32])
-{
+static bool try_secret(const uint8_t secret[32]) {
     const uint8_t *b = sealed_packet;
     uint8_t info[22] = "dmmp data", key[32];
     memcpy(info + 9, b + 4, 8);
@@ -221,11 +170,8 @@ static bool try_secret(const uint8_t secret[32])
 }
 
 /* Open a packet into `plain`; WAIT if its epoch's key is not there. */
-enum verdict proof_open(const uint8_t *bytes, size_t length, uint8_t *plain, size_t *got)
-{
+enum verdict proof_open(const uint8_t *bytes, size_t length, uint8_t *plain, size_t *got) {
     uint32_t flags = (uint32_t)get(bytes + 16, 4);
-    if ((flags & FLAG_MANIFEST) || (flags & 0xffff) == 0)
-        return NOTHING;
     size_t end = length - (flags & FLAG_SIGNED ? SIGNATURE : 0);
     if (!(flags & FLAG_SEALED) || length < HEADER + TAG + SIGNATURE || end < HEADER + TAG)
         return BAD;

@@ -4,18 +4,16 @@
 
 #include "leaf.h"
 
-enum { TAG = 16, MEMBER = 1, RENDEZVOUS_POINT = 8, AUTHORITY = 16, CERTIFICATE = 1024 };
-enum { MAY_BE_SUPER_NODE = 2, MAY_BE_SOURCE = 4 };
+enum { TAG = 16, CERTIFICATE = 1024, SIGNATURE = 64 };
+enum { MEMBER = 1, MAY_BE_SUPER_NODE = 2, MAY_BE_SOURCE = 4, RENDEZVOUS_POINT = 8, AUTHORITY = 16,
+       CORE = MAY_BE_SUPER_NODE | MAY_BE_SOURCE };
 
 /* noise.c: the primitives and the two messages of Noise IK */
 struct noise { uint8_t chain[32], hash[32]; };
-#define SPAN(bytes, length) ((struct span){(const uint8_t *)(bytes), length})
 void sha256(uint8_t to[32], struct span one, struct span two);
-void hkdf_extract(uint8_t to[32], struct span salt, struct span secret);
+void hmac(uint8_t to[32], struct span key, struct span what);
 void expand(uint8_t to[32], const uint8_t key[32], const void *info, size_t length);
-bool x25519(uint8_t to[32], const uint8_t private_key[32], const uint8_t public_key[32]);
-bool x25519_public(uint8_t to[32], const uint8_t private_key[32]);
-bool ed25519_public(uint8_t to[32], const uint8_t seed[32]);
+bool public_of(int type, uint8_t to[32], const uint8_t private_key[32]);
 bool verify(const uint8_t key[32], const uint8_t *signature, struct span one, struct span two);
 void mac(uint8_t to[16], struct span key, struct span what);
 bool seal(uint8_t *to, const uint8_t key[32], const uint8_t nonce[12], struct span with,
@@ -36,11 +34,11 @@ void noise_split(const struct noise *n, uint8_t initiator[32], uint8_t responder
 
 /* trust.c: certificates, the session file, the shared secret */
 struct certificate {
-    uint8_t key[32], static_key[32], node[16], serial[8];
+    uint8_t key[32], static_key[32], node[16];
     uint32_t capabilities;
     uint16_t out_degree;
-    int64_t from, until;
-    int group_count;
+    int64_t until;
+    size_t group_count;
     uint8_t groups[16][16];
 };
 struct own { uint8_t secret[32], public[32], signer[32]; size_t length; uint8_t shown[CERTIFICATE];
@@ -49,14 +47,6 @@ extern struct own own;
 extern uint8_t rp_keys[RPS][32];
 void trust_start(void);
 bool trust_certificate(struct certificate *to, const uint8_t *bytes, size_t length);
-
-/* proof.c: whether data is its origin's, and what it says */
-enum verdict { GOOD, WAIT, BAD, NOTHING };
-enum verdict proof_packet(const uint8_t *bytes, size_t length);
-enum verdict proof_heartbeat(const struct message *m, const uint8_t *bytes, size_t length);
-enum verdict proof_open(const uint8_t *bytes, size_t length, uint8_t *plain, size_t *got);
-bool proof_credential(const uint8_t *bytes, size_t length);
-bool proof_took(const uint8_t *bytes, size_t length);
 
 /* keys.c: the group's keys */
 void keys_tick(void);

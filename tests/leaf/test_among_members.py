@@ -29,7 +29,7 @@ VECTORS = REPOSITORY / "tests" / "vectors" / "messages"
 HOSTS = ("rp", "source", "s1", "s2", "m1", "m2", "leaf")
 PATIENCE = 20.0
 SETTLE = 12.0
-"""Until the leaf has refreshed its relatives, so that it may ask them and take them for parents."""
+"""Until the tree has come to rest, and the leaf has refreshed its place and knows other parents."""
 
 FLOWS = {"ipv4": "239.1.2.3:5004", "ipv6": "[ff1e::1234]:5004"}
 

@@ -96,7 +96,7 @@ def _initiation(sheet: Sheet) -> None:
             number("instance", SAID.instance, 8),
             number("length of the credential", len(SAID.credential), 2),
             ("credential", SAID.credential),
-            ("zeros, up to a datagram of 600 bytes", bytes(600 - fixed - said)),
+            ("zeros, up to a datagram of 820 bytes", bytes(820 - fixed - said)),
         ),
     )
     _seal(sheet, "sealed payload of host 1", 2, "hash 4", ("what host 1 says",))
@@ -105,7 +105,7 @@ def _initiation(sheet: Sheet) -> None:
         "initiation without macs",
         "concatenate",
         data=(
-            head(Option.HANDSHAKE_INITIATION, INDEX_1, 0, 0, 600 - HEADER_BYTES),
+            head(Option.HANDSHAKE_INITIATION, INDEX_1, 0, 0, 820 - HEADER_BYTES),
             "ephemeral public key of host 1",
             "sealed static key",
             "sealed payload of host 1",

@@ -89,8 +89,8 @@ def test_the_handshake_of_the_vectors_opens() -> None:
     """By both ends' secrets, as the examples give them."""
     one, two, three, four = (bytes((byte,)) * 32 for byte in (0x11, 0x22, 0x33, 0x44))
     call = vector("handshake_initiation", "host 1 calls again with the cookie")
-    assert len(call) == 600
-    assert call[:24] == struct.pack("!BBHIIIII", 1, 0, 0xD0, 0, 0xA1A1A1A1, 0, 0, 576)
+    assert len(call) == 820
+    assert call[:24] == struct.pack("!BBHIIIII", 1, 0, 0xD0, 0, 0xA1A1A1A1, 0, 0, 796)
     assert call[-32:-16] == mac(sha256(b"dmmp mac1" + public(two)).digest(), call[:-32])
     reply = vector("cookie_reply", "host 2 wants to see that host 1 is there")
     assert reply[:24] == struct.pack("!BBHIIIII", 1, 0, 0xD2, 0, 0, 0xA1A1A1A1, 0, 44)

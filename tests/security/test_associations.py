@@ -13,7 +13,7 @@ from dmmp.messages import Option
 from dmmp.security.association import MAXIMUM_PLAINTEXT_BYTES, RENEW_AFTER
 from dmmp.security.associations import KEY_WAIT, Associations, Unknown
 from dmmp.security.calls import TRIES
-from dmmp.security.handshakes import INITIATION_LEAST
+from dmmp.security.handshakes import INITIATION_FILLED
 from dmmp.security.limits import Limits
 from tests.security.association_stage import (
     WALL,
@@ -43,7 +43,7 @@ def test_one_round_trip_and_the_first_plaintext_is_there() -> None:
         Option.SEALED,
     ]
     sizes = [len(sent.data) for sent in network.captured]
-    assert sizes == [INITIATION_LEAST, 106 + 380, 24 + 5 + 16]
+    assert sizes == [INITIATION_FILLED, 106 + 380, 24 + 5 + 16]
     for number, other in ((1, 2), (2, 1)):
         peer = network.hosts[at(number)].peer(at(other))
         assert peer is not None and peer.static_key == party(other).public

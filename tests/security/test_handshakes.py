@@ -9,7 +9,7 @@ from dmmp.messages import HandshakeInitiation, HandshakeResponse, Option, decode
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.security.cookies import MACS_BYTES, mac1_key
 from dmmp.security.handshakes import (
-    INITIATION_LEAST,
+    INITIATION_FILLED,
     INITIATION_MOST,
     MAXIMUM_CREDENTIAL_BYTES,
     RESPONSE_LEAST,
@@ -46,7 +46,7 @@ def raw(payload: bytes) -> bytes:
 def test_what_an_initiation_says_is_read_back(size: int) -> None:
     said = SAID._replace(credential=b"c" * size)
     datagram = initiation(said)
-    assert len(datagram) == max(INITIATION_LEAST, INITIATION_MOST - 1024 + size)
+    assert len(datagram) == max(INITIATION_FILLED, INITIATION_MOST - 1024 + size)
     assert datagram.startswith(prefix(Option.HANDSHAKE_INITIATION))
     assert indexes(datagram) == (0x01020304, 0)
     responder = Responder(TWO, b"p")
@@ -71,7 +71,7 @@ def test_what_a_response_says_is_read_back(size: int) -> None:
 
 def test_with_equal_certificates_the_response_is_shorter() -> None:
     for size in range(MAXIMUM_CREDENTIAL_BYTES + 1):
-        assert response_bytes(b"c" * size) < max(INITIATION_LEAST, INITIATION_MOST - 1024 + size)
+        assert response_bytes(b"c" * size) < max(INITIATION_FILLED, INITIATION_MOST - 1024 + size)
 
 
 def test_the_declared_twins_have_the_same_bytes() -> None:

@@ -10,7 +10,7 @@ from dmmp.messages.header import HEADER, VERSION
 from dmmp.security.associations import Associations, Unknown
 from dmmp.security.calls import TRIES
 from dmmp.security.cookies import MAC_BYTES, MACS_BYTES, Cookies, mac1_key, with_macs
-from dmmp.security.handshakes import prefix
+from dmmp.security.handshakes import INITIATION_FILLED, prefix
 from dmmp.security.host import COUNTERS
 from dmmp.security.limits import Limits
 from dmmp.types import Endpoint
@@ -36,11 +36,15 @@ from tests.security.association_stage import (
 
 
 def test_a_response_is_never_longer_than_what_it_answers() -> None:
-    two = table(2, own=SimpleParty(b"2" * 32, credential_bytes=700))
+    two = table(2, own=SimpleParty(b"2" * 32, credential_bytes=715))
     call = insider_initiation(1, two.static_key)
-    assert len(call) == 600
+    assert len(call) == INITIATION_FILLED
     silent(two, call, at(1), 0.0)
     assert two.counters["amplifying"] == 1
+    # The longest certificate that there can be is within reach of whoever calls.
+    longest = table(2, own=SimpleParty(b"2" * 32, credential_bytes=712))
+    answer = longest.receive(insider_initiation(1, longest.static_key), at(1), 0.0).datagrams
+    assert [len(each.data) for each in answer] == [818]
 
 
 def test_every_answer_before_proof_is_at_most_as_long_as_what_came() -> None:
@@ -59,13 +63,13 @@ def test_every_answer_before_proof_is_at_most_as_long_as_what_came() -> None:
 
 
 def test_a_cookie_brings_no_initiation_forth_at_once() -> None:
-    """68 bytes must not make a host send 600; the next try comes when it would have."""
+    """68 bytes must not make a host send 820; the next try comes when it would have."""
     network = asked_for_cookies()
     network.say(1, 2, b"hello")
     network.run(0.2)
     assert [option_of(sent.data) for sent in network.captured][1:] == [Option.COOKIE_REPLY]
     network.run(0.1)
-    calls = [sent.at for sent in network.captured if len(sent.data) == 600]
+    calls = [sent.at for sent in network.captured if len(sent.data) == INITIATION_FILLED]
     assert calls == [100.0, 100.25]
     assert network.got(2) == []
     network.run(0.05)
@@ -77,7 +81,11 @@ def test_a_cookie_that_comes_late_is_used_soon_but_once() -> None:
     network.cut = lambda sent: network.now < 103.5
     network.say(1, 2, b"hello")
     network.run(6.0)
-    times = [round(sent.at - 100.0, 2) for sent in network.captured if len(sent.data) == 600]
+    times = [
+        round(sent.at - 100.0, 2)
+        for sent in network.captured
+        if len(sent.data) == INITIATION_FILLED
+    ]
     assert times == [*(0.25 * n for n in range(8)), 2.25, 3.25, 5.25, 5.54]
     assert network.got(2) == [b"hello"]
 
