@@ -78,7 +78,9 @@ def union(records: Iterable[Interest]) -> tuple[Interest, ...]:
         elif held.mode is not FilterMode.EXCLUDE or held.sources:
             # Whoever admits every source admits no more by another record.
             merged[group] = _either(held, record)
-    kept = (record for record in merged.values() if not record.is_none)
+    kept = [record for record in merged.values() if not record.is_none]
+    if len(kept) < 2:
+        return tuple(kept)
     return tuple(sorted(kept, key=lambda record: (record.group.version, int(record.group))))
 
 

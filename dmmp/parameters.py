@@ -157,6 +157,7 @@ class Parameters:
             _check(each.name, getattr(self, each.name))
         for refresh, hold in (
             ("refresh_cluster", "hold_cluster"),
+            ("refresh_cluster", "hold_mesh"),
             ("refresh_relative", "hold_relative"),
             ("refresh_mesh", "hold_mesh"),
             ("refresh_rp", "hold_rp"),

@@ -74,10 +74,10 @@ def choose_candidates(
     `levels` tells how often super nodes were named of late (`Namings`): those named too often are
     passed over. If all were, the newcomer gets one, the least named, which it need not probe.
     """
-    fresh = [host for host in super_nodes if host.host not in refused]
+    fresh = [host for host in super_nodes if host.host not in refused] if refused else super_nodes
     free = [host for host in super_nodes if host.free_slots > 0]
     # Who refused a moment ago and has a place now is worth more than who never had one.
-    usable = [host for host in fresh if host.free_slots > 0] or free or fresh or list(super_nodes)
+    usable = [host for host in free if host.host not in refused] or free or fresh or super_nodes
     if levels is not None:
         ids = [host.host for host in usable]
         held = levels(ids)
@@ -92,13 +92,17 @@ def choose_candidates(
     near = _nearest(newcomer, usable, part)
     taken = {host.host for host in near}
     rest = [host for host in usable if host.host not in taken]
-    roomy = nsmallest(part, rest, key=lambda host: (-host.free_slots, host.host))
+    roomy = nsmallest(part, rest, key=_by_room)
     taken = {host.host for host in roomy}
     rest = [host for host in rest if host.host not in taken]
     chosen = [*near, *roomy]
     while rest and len(chosen) < at_most:
         chosen.append(rest.pop(rng.randrange(len(rest))))
     return tuple(chosen[:at_most])
+
+
+def _by_room(host: HostRecord) -> tuple[int, HostId]:
+    return -host.free_slots, host.host
 
 
 def _nearest(newcomer: Endpoint, hosts: Sequence[HostRecord], at_most: int) -> list[HostRecord]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from dmmp.messages.common import HostRecord
@@ -23,17 +22,13 @@ PREFIX_BITS = {4: 24, 6: 48}
 Network = tuple[int, int]
 
 
+@lru_cache(maxsize=4096)
 def network_of(address: IpAddress) -> Network | None:
     """Return what the addresses of one network have in common; None for one that is not global."""
-    return _network(address.version, int(address))
-
-
-@lru_cache(maxsize=4096)
-def _network(version: int, number: int) -> Network | None:
-    address = IPv4Address(number) if version == 4 else IPv6Address(number)
     if not address.is_global:
         return None
-    return version, number >> (address.max_prefixlen - PREFIX_BITS[version])
+    version = address.version
+    return version, int(address) >> (address.max_prefixlen - PREFIX_BITS[version])
 
 
 def spread(
@@ -52,9 +47,11 @@ def spread(
     rest: list[HostRecord] = []
     for host in records:
         network = network_of(host.endpoint.address)
-        count = 0 if network is None else counts.get(network, 0)
-        if network is not None:
-            counts[network] = count + 1
+        if network is None:
+            few.append(host)
+            continue
+        count = counts.get(network, 0)
+        counts[network] = count + 1
         (few if count < OF_ONE_NETWORK else rest).append(host)
     return few, rest
 

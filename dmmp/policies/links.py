@@ -63,9 +63,11 @@ def core_tree(
     # Hosts that can feed nobody come last, or they could fill every place and end the tree; those
     # that can feed one come before them, or they would draw it out into chains.
     others = sorted(host for host in caps if host != source)
+    pending: tuple[list[HostId], ...] = ([], [], [])
+    for host in others:
+        pending[min(caps[host], 2)].append(host)
     for share in (2, 1, 0):
-        pending = [host for host in others if min(caps[host], 2) == share]
-        _grow(pending, links, room, distance, parents)
+        _grow(pending[share], links, room, distance, parents)
     return parents
 
 
@@ -76,13 +78,16 @@ def _grow(
     distance: dict[HostId, int],
     parents: dict[HostId, HostId],
 ) -> None:
+    if not pending:
+        return
     wanted = set(pending)
     edges: list[tuple[int, HostId, HostId]] = []
 
     def offer(host: HostId) -> None:
+        reached = distance[host]
         for neighbour, delay in links.get(host, {}).items():
             if neighbour in wanted:
-                heappush(edges, (distance[host] + delay, neighbour, host))
+                heappush(edges, (reached + delay, neighbour, host))
 
     for host in distance:
         offer(host)
@@ -117,10 +122,13 @@ def _undirected(
     caps: Mapping[HostId, int], link_state: Mapping[HostId, Mapping[HostId, int]]
 ) -> dict[HostId, dict[HostId, int]]:
     links: dict[HostId, dict[HostId, int]] = {host: {} for host in caps}
-    for host in sorted(link_state):
-        for neighbour, delay in sorted(link_state[host].items()):
-            usable = host in caps and neighbour in caps and host != neighbour
+    for host, announced in link_state.items():
+        if host not in caps:
+            continue
+        mine = links[host]
+        for neighbour, delay in announced.items():
             # The smaller id's word counts, so that both ends compute with one number.
-            if usable and (neighbour not in links[host] or host < neighbour):
-                links[host][neighbour] = links[neighbour][host] = delay
+            usable = neighbour in caps and host != neighbour
+            if usable and (host < neighbour or neighbour not in mine):
+                mine[neighbour] = links[neighbour][host] = delay
     return links

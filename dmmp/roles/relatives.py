@@ -78,6 +78,8 @@ class Children:
         A child that has been promised a place of the other kind counts in both until it moves.
         """
         count = self._places[mesh]
+        if not self.reserved:
+            return count
         for host, (until, in_mesh) in self.reserved.items():
             if in_mesh is mesh and until > now:
                 child = self.confirmed.get(host)

@@ -76,6 +76,8 @@ class Source(RegisteredSource):
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
         self.candidates: dict[HostId, HostRecord] = {}
+        self.least: HostRecord | None = None
+        """The least welcome of them, if that is known and none has come since."""
         self.invited: dict[HostId, HostRecord] = {}
         self.heirs: dict[HostId, tuple[HostRecord, ...]] = {}
 
@@ -109,16 +111,24 @@ class Source(RegisteredSource):
         if subject.host == self.standing.host or not subject.endpoint.port:
             return
         if len(self.candidates) >= MAXIMUM_KNOWN and subject.host not in self.candidates:
-            least = max(self.candidates.values(), key=_by_welcome)
+            least = self._least_welcome()
             if _by_welcome(least) < _by_welcome(subject):
                 return
             del self.candidates[least.host]
+        self.least = None
         self.candidates[subject.host] = subject
         if subject.flags & HostFlag.SUPER_NODE and subject.host not in self.mesh.peers:
             # It was one before this source started: take it up again.
             self.candidates[subject.host] = replace(subject, flags=subject.flags | HostFlag.OFFERS)
         offers = bool(self.candidates[subject.host].flags & HostFlag.OFFERS)
         self.choose_soon(now, 0.0 if offers else self.parameters.choose_after)
+
+    def _least_welcome(self) -> HostRecord:
+        """Return the last of a full table: looked for once, and not for each host of a crowd."""
+        least = self.least
+        if least is None or self.candidates.get(least.host) is not least:
+            least = self.least = max(self.candidates.values(), key=_by_welcome)
+        return least
 
     def choose_soon(self, now: Instant, after: float) -> None:
         """Arm the choice, unless an earlier one is armed."""

@@ -6,63 +6,62 @@ rest looked up: a microsecond instead of ten. Equality with the codec is tested.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sized
 from dataclasses import fields
 from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
 
-from dmmp.interest import Interest
 from dmmp.messages import REGISTRY, Message, encode
 
 Shape = tuple[int, ...]
 
+MOST_SHAPES = 1 << 14
+"""Shapes of one class that are remembered; with more, all are learned anew."""
 
-class _Shaped:
-    """A message as the key of the cache: equal to every other of its class and shape."""
 
-    __slots__ = ("_key", "message")
+class _Varying(NamedTuple):
+    """What varies in size in the messages of a class, and the sizes that are known by shape."""
 
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self._key = (type(message), _shape(message))
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Shaped) and self._key == other._key
+    lists: Callable[[Message], tuple[Sized, ...]]
+    """Returns the fields that are tuples or octets, `tlvs` the first of at least two."""
+    texts: tuple[str, ...]
+    interests: tuple[str, ...]
+    sizes: dict[Shape, int]
 
 
 def size_of(message: Message) -> int:
     """Return the size of the datagram that carries this message, in bytes."""
-    return _size(_Shaped(message))
+    varying = _varying(message.OPTION)
+    shape = tuple(map(len, varying.lists(message)))
+    if shape[0] or varying.texts or varying.interests:
+        shape += _further(message, varying)
+    size = varying.sizes.get(shape)
+    if size is None:
+        if len(varying.sizes) >= MOST_SHAPES:
+            varying.sizes.clear()
+        size = varying.sizes[shape] = len(encode(message))
+    return size
 
 
-@lru_cache(maxsize=1 << 16)
-def _size(shaped: _Shaped) -> int:
-    return len(encode(shaped.message))
+def _further(message: Message, varying: _Varying) -> Shape:
+    """Return what the numbers of entries do not say."""
+    found = [len(tlv.value) for tlv in message.tlvs]
+    found += [len(getattr(message, name).encode()) for name in varying.texts]
+    for name in varying.interests:
+        found.append(sum([len(record.sources) for record in getattr(message, name)]))
+    return tuple(found)
 
 
 @lru_cache
-def _variable(option: int) -> tuple[str, ...]:
-    """List the fields whose size varies of the class with this option: texts, octets, lists."""
-    kinds = ("tuple", "bytes", "str")
-    return tuple(
-        field.name
-        for field in fields(REGISTRY[option])
-        if str(field.type).removeprefix("_").startswith(kinds)
+def _varying(option: int) -> _Varying:
+    kinds = {field.name: str(field.type).removeprefix("_") for field in fields(REGISTRY[option])}
+    lists = [name for name, kind in kinds.items() if kind.startswith(("tuple", "bytes"))]
+    # With one name an attrgetter returns the field itself and no tuple.
+    ordered = ["tlvs", *(name for name in lists if name != "tlvs")]
+    return _Varying(
+        attrgetter(*ordered, *(["tlvs"] if len(ordered) == 1 else [])),
+        tuple(name for name, kind in kinds.items() if kind.startswith("str")),
+        tuple(name for name, kind in kinds.items() if "Interest" in kind),
+        {},
     )
-
-
-def _shape(message: Message) -> Shape:
-    shape = []
-    for name in _variable(message.OPTION):
-        value = getattr(message, name)
-        if isinstance(value, str):
-            shape.append(len(value.encode()))
-            continue
-        shape.append(len(value))
-        if value and isinstance(value, tuple):
-            if isinstance(value[0], Interest):
-                shape.append(sum(len(record.sources) for record in value))
-            elif name == "tlvs":
-                shape.extend(len(tlv.value) for tlv in value)
-    return tuple(shape)
