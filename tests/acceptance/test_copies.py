@@ -31,7 +31,7 @@ ONE_COPY = 1.1
 NOTHING = 0.01
 
 
-@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize("places", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_the_sources_uplink_carries_its_out_degree_at_most(
     swept: None, directory: Path, places: int
 ) -> None:

@@ -221,7 +221,7 @@ def test_a_flood_of_each_kind_is_passed_on_by_nobody(guards: object, make: objec
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guards", [by_manifest, by_tag])
+@pytest.mark.parametrize("guards", [by_manifest, pytest.param(by_tag, marks=pytest.mark.long)])
 def test_a_flood_of_all_kinds_is_passed_on_by_nobody(guards: object) -> None:
     scene = Scene(guards)
     scene.stream(attack_count(100_000) // EACH, aimed(scene, DATA), EACH)
@@ -229,7 +229,7 @@ def test_a_flood_of_all_kinds_is_passed_on_by_nobody(guards: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("guards", [by_manifest, by_tag])
+@pytest.mark.parametrize("guards", [by_manifest, pytest.param(by_tag, marks=pytest.mark.long)])
 def test_and_costs_the_stream_nothing_as_long_as_signatures_can_be_checked(guards: object) -> None:
     # Of 20,000 a second 1,000 claim to be signed: half of what is checked at most.
     scene = Scene(guards)

@@ -137,7 +137,14 @@ def test_a_moment_of_it(kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["junk", "wrong keys"])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role",
+    [
+        "rp",
+        "member",
+        *(pytest.param(role, marks=pytest.mark.long) for role in ("source", "super node")),
+    ],
+)
 def test_a_flood_of_it(role: str, kind: str) -> None:
     async def main() -> None:
         async with session() as running:

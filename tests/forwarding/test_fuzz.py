@@ -182,6 +182,7 @@ def test_hostile_bursts_meet_every_option(share: float, ordered: float | None) -
     attack(9, 2_000, share, ordered)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_million_hostile_bursts_raise_nothing_and_nothing_grows() -> None:
     attack(2, 50_000)

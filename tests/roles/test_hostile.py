@@ -128,6 +128,7 @@ def test_twenty_thousand_hostile_datagrams() -> None:
     check(20_000, seed=5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_million_hostile_datagrams() -> None:
     check(1_000_000, seed=6)

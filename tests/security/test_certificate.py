@@ -261,6 +261,7 @@ def test_every_changed_byte_of_a_certificate_is_noticed() -> None:
             refused(der[:at] + bytes((der[at] ^ bits,)) + der[at + 1 :])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_other_value_of_every_byte_is_noticed() -> None:
     der = forged()

@@ -72,6 +72,7 @@ def test_a_flash_crowd_of_a_hundred() -> None:
     verdict(scenario.play(), scenario)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_flash_crowds_of_five_hundred() -> None:
     """One after the other on each core."""
