@@ -36,10 +36,10 @@ lab-quick: setup
 	.venv/bin/dmmp lab report build/lab-quick
 
 # The whole report, docs/laboratory.html: hours, taken up again where it was stopped. The external
-# checks come first, and end it if one fails. docs/laboratory.md explains.
-LAB_STUDIES = trees ablation transit-stub globe churn jsac scaling large
+# checks come first; which of them fail stands at the head of the page. docs/laboratory.md explains.
+LAB_STUDIES = trees ablation transit-stub globe churn noticed jsac scaling large
 lab-report: setup
-	.venv/bin/dmmp lab run checks --out build/lab/checks
+	-.venv/bin/dmmp lab run checks --out build/lab/checks
 	for study in $(LAB_STUDIES); do \
 	  .venv/bin/dmmp lab run $$study --out build/lab/$$study $(OPTIONS) || exit 1; \
 	done

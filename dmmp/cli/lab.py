@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from dmmp.lab.check import CheckResult
+    from dmmp.lab.results import CheckTable
     from dmmp.lab.running import Outcome
 
 EXTRA = ("numpy", "scipy", "matplotlib")
@@ -90,9 +90,21 @@ def list_() -> int:
 @click.option("--jobs", type=click.IntRange(1, 256), help="Processes.  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of Dask, whose workers run it instead.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="So many, whatever the study says.")
+@click.option(
+    "--only", type=int, multiple=True, metavar="NUMBER", help="Of the checks, this; repeatable."
+)
+@click.option("--brief", is_flag=True, help="The checks with fewer hosts and seeds.")
+@click.option("--again", is_flag=True, help="The checks that are done already, too.")
 @_needs_extra
 def run(
-    study: str, out: Path | None, jobs: int | None, scheduler: str | None, seeds: int | None
+    study: str,
+    out: Path | None,
+    jobs: int | None,
+    scheduler: str | None,
+    seeds: int | None,
+    only: tuple[int, ...],
+    brief: bool,
+    again: bool,
 ) -> int:
     """Run a study, or the named study `checks`; what is there already is not run again.
 
@@ -101,7 +113,9 @@ def run(
     if study == CHECKS:
         if scheduler or seeds:
             raise UsageError("checks have their own seeds and run here: no --scheduler, no --seeds")
-        return _run_checks(out or RESULTS / CHECKS, jobs or 0)
+        return _run_checks(out or RESULTS / CHECKS, jobs or 0, only, brief, again)
+    if only or brief or again:
+        raise UsageError(f"--only, --brief and --again are for {CHECKS}")
     from dmmp.lab.results import Results
     from dmmp.lab.running import run_study
     from dmmp.lab.study import find_study, parse_study, study_text
@@ -145,38 +159,47 @@ def report(directory: Path, out: Path | None) -> int:
     return 0
 
 
-def _run_checks(directory: Path, jobs: int) -> int:
+def _run_checks(directory: Path, jobs: int, only: tuple[int, ...], brief: bool, again: bool) -> int:
     from dmmp.cli.tables import print_tables
-    from dmmp.lab.results import write_checks
+    from dmmp.lab.results import FAILED, CheckTable
     from dmmp.lab.running import find_checks, run_checks
 
-    checks = find_checks()
-    results = []
-    with _progress() as bar:
-        task = bar.add_task(CHECKS, total=len(checks), last="")
-        for result in run_checks(checks, jobs):
-            results.append(result)
-            bar.update(task, advance=1, last=f"{result.number} {result.what}")
-    results.sort()
-    write_checks(directory, results)
-    print_tables([_checks_table(results)])
-    return 1 if any(not result.passed and not result.reported_only for result in results) else 0
+    asked = find_checks(only)
+    done = CheckTable(directory)
+    faults = []
+    with done.writing(), _progress() as bar:
+        waiting = [check for check in asked if again or not done.has(check.number, brief)]
+        task = bar.add_task(CHECKS, total=len(waiting), last="")
+        for number, result, took, fault in run_checks(waiting, jobs, brief):
+            if result is None:
+                faults.append(f"check {number}: {fault}")
+            else:
+                done.add(result, took)
+            bar.update(task, advance=1, last=f"{number} {result.what if result else fault}")
+    shown = [check.number for check in asked if check.number in done.rows]
+    print_tables([_checks_table(done, shown)])
+    for said in faults:
+        click.echo(said, err=True)
+    return 1 if faults or any(done.rows[number]["result"] == FAILED for number in shown) else 0
 
 
-def _checks_table(results: list[CheckResult]) -> Table:
+def _checks_table(done: CheckTable, numbers: list[int]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from dmmp.lab.results import verdict
+    from dmmp.lab.results import BRIEF, FAILED, PASSED
 
-    styles = {"passed": "green", "FAILED": "red"}
+    styles = {PASSED: "green", FAILED: "red"}
     table = Table(box=None)
     for title in ("", "check", "published", "measured here", "result"):
         table.add_column(title, overflow="fold")
-    for result in results:
-        word = verdict(result)
-        cells = (str(result.number), result.what, result.published, result.measured)
-        table.add_row(*(Text(cell) for cell in cells), Text(word, style=styles.get(word, "yellow")))
+    for number in numbers:
+        row = done.rows[number]
+        result = Text(row["result"], style=styles.get(row["result"], "yellow"))
+        if row["size"] == BRIEF:
+            result.append(f", {BRIEF}")
+        names = ("number", "what", "published", "measured")
+        table.add_row(*(Text(row[name]) for name in names), result)
     return table
 
 

@@ -13,8 +13,8 @@ from statistics import fmean
 
 from dmmp.lab.arena import run
 from dmmp.lab.case import Case
-from dmmp.lab.check import CheckResult
-from dmmp.lab.relatives import FACTORIES
+from dmmp.lab.check import CheckResult, span
+from dmmp.lab.checks_others import GROWTH_BAND, GROWTH_SIZES, growth_per_doubling
 
 DETECTED = (("notice", "0.5"),)
 """Failures are known half a second later, where their detection is not what is looked at."""
@@ -75,6 +75,8 @@ def check_out_degree(brief: bool = False) -> CheckResult:
         "18.0; 0.830",
         f"{_row(most, 1)}; {_row(share)}",
         passed,
+        band=f"{span(MOST_CHILDREN)}; {span(NON_FORWARDERS)}",
+        is_brief=brief,
     )
 
 
@@ -109,6 +111,8 @@ def check_stress(brief: bool = False) -> CheckResult:
         "1.63, 1.63, 1.62, 1.77, 1.93 at 64, 128, 512, 1024, 2048",
         _row(got, 2),
         passed and max(got) / min(got) <= STRESS_GROWTH,
+        band=f"within {STRESS_BAND:.0%} at each size, x{STRESS_GROWTH:g} at most over all",
+        is_brief=brief,
     )
 
 
@@ -116,22 +120,12 @@ LINEAR = (1.75, 2.35)
 """Growth of the total per doubling where a member's share does not depend on the group: 2, and a
 little for layers that are added."""
 
-QUADRATIC = (3.2, 4.8)
-"""Growth of the total per doubling where a member's share is the group: 4; 4.2 was published, with
-longer ways in larger networks."""
-
 
 def check_control_growth(brief: bool = False) -> CheckResult:
     """Check 7: growth of the control traffic per doubling (NWU-CS-04-36, table of scalability)."""
-    sizes = {
-        "nice+nack": (64, 128, 256) if brief else (128, 256, 512),
-        "prm": (64, 128) if brief else (128, 256, 512),
-        "nemo": (64, 128, 256) if brief else (128, 256, 512),
-    }
-    if "narada" in FACTORIES:
-        sizes["narada"] = (32, 64) if brief else (64, 128)
+    groups = (64, 128, 256) if brief else (128, 256, 512)
     growth = {}
-    for protocol, groups in sizes.items():
+    for protocol in ("nice+nack", "prm", "nemo"):
         totals = [
             size
             * means(
@@ -142,13 +136,18 @@ def check_control_growth(brief: bool = False) -> CheckResult:
         ]
         doublings = log2(groups[-1] / groups[0])
         growth[protocol] = (totals[-1] / totals[0]) ** (1.0 / doublings)
-    bands = {protocol: QUADRATIC if protocol == "narada" else LINEAR for protocol in growth}
+    everybody, totals = growth_per_doubling("narada", GROWTH_SIZES[:2] if brief else GROWTH_SIZES)
+    passed = all(LINEAR[0] <= value <= LINEAR[1] for value in growth.values())
     return CheckResult(
         7,
-        f"control traffic per doubling of the group: {', '.join(growth)}",
-        "NICE, PRM, Nemo x2.0; Narada x4.2",
-        _row(growth.values(), 2),
-        all(bands[name][0] <= value <= bands[name][1] for name, value in growth.items()),
+        f"whole control traffic when the group doubles, {groups[0]} to {groups[-1]} hosts: NICE, "
+        "PRM, Nemo; Narada",
+        "x2.0; x4.2 (counted at routers)",
+        f"x{', x'.join(f'{value:.2f}' for value in growth.values())}; x{everybody:.2f} "
+        f"({_row((total / 1e6 for total in totals), 2)} MB/s)",
+        passed and GROWTH_BAND[0] <= everybody <= GROWTH_BAND[1],
+        band=f"x{span(LINEAR)}; x{span(GROWTH_BAND)}",
+        is_brief=brief,
     )
 
 
@@ -163,9 +162,15 @@ NARADA_BAND = (0.70, 0.96)
 """Published: 0.852 and 0.882 with deviations of 0.06; 0.957 in the smallest group."""
 
 
+MOST_OF_NARADA = 256
+"""Hosts of Narada: its control traffic grows with the square of the group."""
+
+
 def check_delivery_order(brief: bool = False) -> CheckResult:
     """Check 8: who delivers more under a failure every 5 minutes (NWU-CS-04-36)."""
-    hosts, seeds, seconds = (128, 1, 100.0) if brief else (512, 2, 100.0)
+    # Most losses come from a few outages of many hosts at once, which a hundred seconds may be
+    # without. What was published is the mean over 1,200 s.
+    hosts, seeds, seconds = (128, 1, 100.0) if brief else (512, 5, 300.0)
     got = {
         protocol: means(
             _cases(protocol, hosts, seeds, seconds, churn="nemo-high", options=DETECTED_LATE),
@@ -175,19 +180,20 @@ def check_delivery_order(brief: bool = False) -> CheckResult:
     }
     passed = all(got[protocol] >= least for protocol, least in DELIVERY.items())
     passed = passed and got["nemo"] >= got["prm"] - TIE >= got["nice+nack"] - 2 * TIE
-    published = "Nemo 0.998 > PRM 0.994 > NICE 0.992"
-    if "narada" in FACTORIES:
-        size = min(hosts, 256)
-        cases = _cases("narada", size, 1, seconds, churn="nemo-high")
-        got["narada"] = means(cases, ["delivery_ratio"])["delivery_ratio"]
-        passed = passed and NARADA_BAND[0] <= got["narada"] <= NARADA_BAND[1]
-        published += " >> Narada 0.852"
+    size = min(hosts, MOST_OF_NARADA)
+    cases = _cases("narada", size, 1, seconds, churn="nemo-high")
+    got["narada"] = means(cases, ["delivery_ratio"])["delivery_ratio"]
+    passed = passed and NARADA_BAND[0] <= got["narada"] <= NARADA_BAND[1]
     return CheckResult(
         8,
-        f"delivery, {hosts} hosts, failure in 5 min, return in 2 min: {', '.join(got)}",
-        published,
+        f"delivery, {hosts} hosts ({size} of Narada), failure in 5 min, return in 2 min, "
+        f"{seconds:.0f} s: {', '.join(got)}",
+        "Nemo 0.998 > PRM 0.994 > NICE 0.992 >> Narada 0.852",
         _row(got.values(), 4),
         passed,
+        band=f"at least {_row(DELIVERY.values())}, in this order but for ties of {TIE:g}; "
+        f"Narada {span(NARADA_BAND)}",
+        is_brief=brief,
     )
 
 
@@ -222,6 +228,9 @@ def check_random_copies(brief: bool = False) -> CheckResult:
         "12.47, 18.20, 24.22 (512 hosts): +5.7, +6.0",
         f"{_row(got, 2)}: +{first:.2f}, +{second:.2f}",
         SLOPE[0] <= slope / sent <= SLOPE[1] and abs(second - first) <= BEND * abs(slope),
+        band=f"steps of {SLOPE[0] * sent:.1f} to {SLOPE[1] * sent:.1f} ({span(SLOPE)} of the "
+        f"copies sent), alike within {BEND:.0%}",
+        is_brief=brief,
     )
 
 
@@ -257,6 +266,9 @@ def check_control(brief: bool = False) -> CheckResult:
         "1.57; 5.3, 5.5, 5.6, 5.8",
         f"{_row(packets, 2)}; {_row(kilobits, 2)}",
         passed and flat,
+        band=f"{span(CONTROL_PACKETS)} packets; at most {MOST_KILOBITS:g} kb/s; x{FLAT:g} at most"
+        " over all sizes",
+        is_brief=brief,
     )
 
 
@@ -294,6 +306,8 @@ def check_resilience(brief: bool = False) -> CheckResult:
         "above 0.97",
         f"{got:.4f} (NICE without repair: {bare:.4f})",
         got >= PRM_DELIVERY > bare,
+        band=f"at least {PRM_DELIVERY:g}, and less without repair",
+        is_brief=brief,
     )
 
 

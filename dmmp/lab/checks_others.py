@@ -1,7 +1,7 @@
 """External checks of Scribe and Narada, against Birrer and Bustamante and against NICE.
 
 Each plays the protocol itself, as the arena has it. Check 11 asks for SplitStream, which is not
-among the relatives.
+among the relatives. Narada's part of check 7 is here, the check itself beside those of NICE.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from dmmp.lab.arena import run
 from dmmp.lab.case import Case
-from dmmp.lab.check import CheckResult
+from dmmp.lab.check import CheckResult, span
 
 SECONDS = 20.0
 SEED = 1
@@ -29,12 +29,14 @@ GROWTH_UNDERLAY = "inet5000"
 GROWTH_SIZES = (128, 256, 512)
 GROWTH_SECONDS = 60.0
 GROWTH_BAND = (3.8, 4.6)
+"""Growth of the total per doubling where a member's share is the group: 4, and a little more, since
+4.2 was published, with longer ways in larger networks."""
 
 
-def check_scribe_degrees() -> CheckResult:
+def check_scribe_degrees(brief: bool = False) -> CheckResult:
     """Check 4: a few hosts of Scribe do nearly all the sending."""
     told, passed = [], True
-    for underlay in SCRIBE_UNDERLAYS:
+    for underlay in SCRIBE_UNDERLAYS[:1] if brief else SCRIBE_UNDERLAYS:
         figures = run(Case("scribe", underlay, SCRIBE_HOSTS, SEED, seconds=SECONDS)).figures
         largest, idle = figures["out_degree_max"], figures["non_forwarders"]
         told.append(f"{underlay}: largest {largest:.0f}, {idle:.1%} forward nothing")
@@ -47,13 +49,15 @@ def check_scribe_degrees() -> CheckResult:
         "; ".join(told),
         passed,
         reported_only=True,
+        band=f"largest {span(LARGEST_DEGREE)}, {span(NON_FORWARDERS)} forward nothing",
+        is_brief=brief,
     )
 
 
-def check_mesh_stress() -> CheckResult:
+def check_mesh_stress(brief: bool = False) -> CheckResult:
     """Check 6: NICE loads links less than Narada does."""
     told, passed = [], True
-    for hosts in STRESS_SIZES:
+    for hosts in STRESS_SIZES[:2] if brief else STRESS_SIZES:
         nice, narada = (
             run(Case(protocol, STRESS_UNDERLAY, hosts, SEED, seconds=SECONDS)).figures[
                 "stress_mean"
@@ -71,6 +75,8 @@ def check_mesh_stress() -> CheckResult:
         "; ".join(told),
         passed,
         reported_only=True,
+        band="NICE below Narada at every size",
+        is_brief=brief,
     )
 
 
@@ -88,24 +94,8 @@ def growth_per_doubling(protocol: str, sizes: tuple[int, ...]) -> tuple[float, l
     return (totals[-1] / totals[0]) ** (1.0 / (len(sizes) - 1)), totals
 
 
-def check_narada_growth() -> CheckResult:
-    """Check 7, Narada's part: control grows faster than the square of the group."""
-    growth, totals = growth_per_doubling("narada", GROWTH_SIZES)
-    low, high = GROWTH_BAND
-    shown = ", ".join(f"{total / 1e6:.2f}" for total in totals)
-    return CheckResult(
-        7,
-        "growth of Narada's whole control traffic when the group doubles, counted at hosts",
-        "4.2 (0.74, 3.12, 13.07, 54.44 MB/s at routers with 128 to 1,024 hosts: Birrer and"
-        f" Bustamante, NWU-CS-04-36); band {low} to {high}",
-        f"{growth:.2f} ({shown} MB/s with {', '.join(map(str, GROWTH_SIZES))} hosts)",
-        low <= growth <= high,
-    )
-
-
-CHECKS: dict[int, Callable[[], CheckResult]] = {
+CHECKS: dict[int, Callable[..., CheckResult]] = {
     4: check_scribe_degrees,
     6: check_mesh_stress,
-    7: check_narada_growth,
 }
-"""Checks by number."""
+"""Checks by number; `brief=True` takes fewer networks and sizes."""

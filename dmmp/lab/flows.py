@@ -1,6 +1,7 @@
-"""DMMP for a hundred thousand hosts: the real roles, and a data plane of arrays beside them.
+"""DMMP for tens of thousands of hosts: the real roles, and a data plane of arrays beside them.
 
-Control runs as in `overlay`, message by message between the real roles. Where a forwarder would be
+Control runs as in `overlay`, message by message between the real roles, but for relatives that know
+each other already (`feeding`). Where a forwarder would be
 there is nothing: for each packet of the stream arrays say who is fed, by the entries that the roles
 have installed. A host that was cut off learns of the silence as its forwarder would tell it, and
 gets what it missed, once it is fed again, as far back as caches reach. What is lost on the way, and
@@ -9,6 +10,7 @@ repaired a round trip later, is left out; `overlay` has that.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
@@ -17,20 +19,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmmp.actions import ForwarderAction
+from dmmp.errors import UsageError
 from dmmp.forwarding.burst import Burst, Outcome, Silent
 from dmmp.lab.arena import PERIOD
 from dmmp.lab.case import Case, Measured
 from dmmp.lab.failures import CHURNS, Change, Plan
+from dmmp.lab.feeding import WISH, Feeding
 from dmmp.lab.frame import HEADERS
 from dmmp.lab.overlay import Run
 from dmmp.lab.score import INTERVAL, LEAST_UP, WINDOW
 from dmmp.messages import DataRequest, Heartbeat
 from dmmp.messages.local import Silence
+from dmmp.roles.end_host import EndHost
+from dmmp.roles.super_node import SuperNode
 from dmmp.sim.carrying import GROUP, PROGRAM
 from dmmp.sim.cast import Parts
 from dmmp.sim.node import Node
 from dmmp.sim.sizes import size_of
-from dmmp.sim.world import World
 from dmmp.types import HostId, Instant
 
 SILENT_PACKETS: Final = 5
@@ -38,9 +43,6 @@ SILENT_PACKETS: Final = 5
 
 SILENCES_SECONDS: Final = 15.0
 """For so long silence is noticed again."""
-
-DOUBLINGS: Final = 7
-"""Of the number of hops looked up at once: more than the longest root path takes."""
 
 BEAT: Final = Heartbeat(group=GROUP, origin_address=PROGRAM.address, highest=1, started=1)
 """What each branch gets now and then; it is counted and not sent."""
@@ -75,74 +77,6 @@ class NoForwarder:
     def next_alarm(self) -> tuple[Instant, str] | None:
         """Return None."""
         return None
-
-
-class Feeding(World):
-    """A world that keeps, for each host by its number, who feeds it and how far that one is."""
-
-    numbers: dict[int, int]
-    """The number of the host that a node is, by the node's `id`."""
-
-    def number_hosts(self, hosts: Sequence[Node]) -> None:
-        """Begin to keep track; one more than the last stands for nobody."""
-        self.numbers = {id(node): number for number, node in enumerate(hosts)}
-        self.feeder = np.full(len(hosts) + 1, len(hosts), dtype=np.int32)
-        self.feeder[0] = 0
-        self.hop = np.zeros(len(hosts) + 1, dtype=np.float32)
-        self.is_changed = True
-
-    def start(self, node: Node) -> None:
-        """Switch a machine on; it has no parent yet."""
-        super().start(node)
-        self._find_feeder(node)
-
-    def _note_links(self, node: Node) -> None:
-        before = node.downstream
-        super()._note_links(node)
-        after = node.downstream
-        for address in before.keys() ^ after.keys():
-            child = before.get(address) or after.get(address)
-            if child is not None:
-                self._find_feeder(child)
-        self._find_feeder(node)
-
-    def _remove(self, node: Node) -> None:
-        super()._remove(node)
-        for child in node.downstream.values():
-            if child is not None:
-                self._find_feeder(child)
-        self._find_feeder(node)
-
-    def _find_feeder(self, node: Node) -> None:
-        number = self.numbers.get(id(node))
-        if not number:
-            return  # The source feeds itself, and the rendezvous point nobody.
-        address = int(node.endpoint.address)
-        feeder = len(self.numbers)
-        if node.alive:
-            for above in node.upstream:
-                if above.alive and address in above.downstream:
-                    feeder = self.numbers[id(above)]
-                    delay_us = self.network.topology.delay_us(above.place, node.place)
-                    self.hop[number] = delay_us / 1e6
-                    break
-        self.feeder[number] = feeder
-        self.is_changed = True
-
-    def branches(self) -> NDArray[np.int64]:
-        """Count whom each host feeds, [hosts]."""
-        nobody = len(self.numbers)
-        return np.bincount(self.feeder[1:-1], minlength=nobody + 1)[:nobody]
-
-    def ways(self) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-        """Say whom data reaches, and after how many seconds, [hosts] both."""
-        above = self.feeder.copy()
-        delay = self.hop.copy()
-        delay[0] = delay[-1] = 0.0
-        for _ in range(DOUBLINGS):
-            delay += delay[above]
-            above = above[above]
-        return above[:-1] == 0, delay[:-1]
 
 
 class Stream:
@@ -315,6 +249,10 @@ class FlowRun(Run):
         else:
             self.world.start(node)
 
+    def _begin(self, node: Node) -> None:
+        self.world.start(node)
+        self.world.subscribe(node, WISH)
+
     def _measured(self, stream: Stream, plan: Plan, before: Sequence[tuple[int, int]]) -> Measured:
         world = self.world
         assert isinstance(world, Feeding)
@@ -332,7 +270,8 @@ class FlowRun(Run):
         heard = np.flatnonzero(stream.got[1:] > 0) + 1
         members = slice(1, None)
         rates = octets[members] / up[members]
-        state = [float(_entries(node, self.world.now)) for node in self.hosts[1:] if node.alive]
+        alive = [number for number in range(1, len(self.hosts)) if self.hosts[number].alive]
+        state = [float(_entries(self.hosts[number], self.world.now)) for number in alive]
         figures = {
             "delivery_ratio": float(
                 stream.got[members].sum() / max(1, stream.expected[members].sum())
@@ -348,6 +287,13 @@ class FlowRun(Run):
             "state_entries_max": max(state),
             "out_degree_max": float(world.branches().max()),
         }
+        is_core = np.array([_is_super_node(self.hosts[number]) for number in alive], dtype=np.bool_)
+        for name, chosen in (("member", ~is_core), ("core", is_core)):
+            if chosen.any():
+                these = np.array(alive)[chosen]
+                spent = float(octets[these].sum() / up[these].sum())
+                figures[f"{name}_control_bytes"] = spent
+                figures[f"{name}_state_entries"] = float(np.array(state)[chosen].mean())
         if stream.recoveries:
             figures["recovery_seconds"] = float(np.mean(stream.recoveries))
         if stream.joins:
@@ -360,7 +306,27 @@ def _entries(node: Node, now: float) -> int:
     return sum(size for _, size in node.view(now).tables)
 
 
+def _is_super_node(node: Node) -> bool:
+    return isinstance(node.host, EndHost) and isinstance(node.host.role, SuperNode)
+
+
 def play(case: Case) -> Measured:
-    """Run a case with the data plane of arrays; without churn everybody stays."""
+    """Run a case with the data plane of arrays; without churn everybody stays.
+
+    Raise UsageError for an option that needs real packets.
+    """
+    for option in ("wire", "limited"):
+        if case.option(option):
+            raise UsageError(f"where arrays stand for the data there is no option {option!r}")
     made = FlowRun(case)
-    return made.play(CHURNS[case.churn](case.seed, case.hosts, case.seconds))
+    plan = CHURNS[case.churn](case.seed, case.hosts, case.seconds)
+    # What is made here lives to the end, or is freed by its count: to look at millions of objects
+    # for circles again and again costs more than the circles.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        return made.play(plan)
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -288,6 +288,8 @@ VARIANTS: dict[str, dict[str, float | int]] = {
         "probe_rounds": 1,
         "refresh_cluster": 30.0,
         "hold_cluster": 90.0,
+        # A super node renews its place in the mesh as often as a member renews its own.
+        "hold_mesh": 90.0,
         "refresh_relative": 90.0,
         "hold_relative": 270.0,
         "refresh_rp": 120.0,

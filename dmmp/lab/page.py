@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import count
 from typing import NamedTuple
 
 CSS = """
@@ -26,15 +27,17 @@ nav ol { columns: 2; padding-left: 1.4rem; font-size: .95rem; } nav li { margin:
 .wide { overflow-x: auto; margin: .5rem 0 1.25rem; }
 table { border-collapse: collapse; font-size: .8rem; line-height: 1.35;
   font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--quiet); padding: .4rem 0; }
+caption { text-align: left; color: var(--quiet); padding: .4rem 0; font-size: 1.03em; }
 th, td { padding: .3rem .45rem; text-align: right; vertical-align: baseline;
   border-bottom: 1px solid var(--rule); }
 thead th { vertical-align: bottom; font-weight: 600; border-bottom: 1.5px solid var(--ink);
   max-width: 7rem; }
 th:first-child, td:first-child { padding-left: .25rem; }
-th.text, td.text { text-align: left; } td.name { font-weight: 600; white-space: nowrap; }
+th.text, td.text { text-align: left; max-width: 28rem; }
+td.name { font-weight: 600; white-space: nowrap; }
 td.figure { white-space: nowrap; }
-td .half { color: var(--quiet); font-size: .9em; }
+/* Below the mean, so that tables of a dozen columns fit into the width. */
+td .half { color: var(--quiet); font-size: .9em; display: block; }
 tr.published td { color: var(--quiet); background: var(--tint); font-style: italic; }
 tr.published td.name { font-weight: 400; padding-left: 1.25rem; }
 td.passed { color: #00704f; } td.failed { color: #b3261e; font-weight: 700; }
@@ -51,11 +54,30 @@ dl { display: grid; grid-template-columns: max-content auto; gap: .15rem 1.25rem
 """
 
 
+ROUNDING = 1e-9
+"""Share of a mean below which its interval comes from the last digits of floats."""
+
+
 class Cell(NamedTuple):
     """A cell of a table: markup that is escaped already, and the classes it has."""
 
     markup: str
     kind: str = "figure"
+
+
+class Numbers:
+    """The next numbers of tables and of figures on a page."""
+
+    def __init__(self) -> None:
+        self._tables, self._figures = count(1), count(1)
+
+    def table(self, said: str) -> str:
+        """Return the caption of the next table."""
+        return f"Table {next(self._tables)}. {said}"
+
+    def figure(self, said: str) -> str:
+        """Return the caption of the next figure."""
+        return f"Figure {next(self._figures)}. {said}"
 
 
 def text(value: str, kind: str = "text") -> Cell:
@@ -71,17 +93,27 @@ def shown(mean: float, half: float = math.nan) -> str:
         return "0"
     size = half if math.isfinite(half) and half > 0 else abs(mean) / 100
     places = max(0, min(6, 1 - math.floor(math.log10(size))))
-    if not (math.isfinite(half) and half > 0) and mean == round(mean):
-        places = 0
+    if not (math.isfinite(half) and half > 0):
+        if abs(mean - round(mean)) <= ROUNDING * abs(mean):
+            places = 0
+        elif ROUNDING < 1 - mean < 0.01:
+            # A share that is not quite one is not to look like one.
+            places = min(6, max(places, math.ceil(-math.log10(1 - mean))))
     return f"{mean:,.{places}f}"
+
+
+def shown_half(half: float) -> str:
+    """Write half the width of an interval with two digits."""
+    places = max(0, min(6, 1 - math.floor(math.log10(half))))
+    return f"{half:,.{places}f}"
 
 
 def interval(mean: float, half: float) -> str:
     """Write a mean and half the width of its interval as markup."""
-    if not math.isfinite(half) or half == 0:
+    # An interval as narrow as rounding is none.
+    if not math.isfinite(half) or half <= ROUNDING * abs(mean):
         return shown(mean)
-    places = max(0, min(6, 1 - math.floor(math.log10(half))))
-    return f'{shown(mean, half)} <span class="half">± {half:,.{places}f}</span>'
+    return f'{shown(mean, half)} <span class="half">± {shown_half(half)}</span>'
 
 
 def table(

@@ -36,6 +36,9 @@ ARC_POINTS = 24
 
 GLOBE = "#B8C4CE"
 
+BEYOND = 0.995
+"""Quantile up to which a logarithmic axis of a distribution goes; it begins at the opposite one."""
+
 _SETTINGS: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -230,8 +233,13 @@ def distribution(
     across: str,
     is_log: bool = False,
 ) -> Drawing:
-    """Draw the share of values up to each value."""
+    """Draw the share of values up to each value.
+
+    A logarithmic axis leaves out one in two hundred values of the series that reach farthest, at
+    each end: single values far away would press all the others together.
+    """
     with _axes(3.6) as (figure, axes):
+        ends = []
         for name, values in series.items():
             number = order.index(name)
             ordered = np.sort(np.asarray(values, dtype=float))
@@ -246,8 +254,12 @@ def distribution(
                 linewidth=1.6, linestyle=line, marker=_mark(number), markersize=4.5,
                 markevery=(number * 7 % 40, 60),
             )  # fmt: skip
+            ends.append(np.quantile(ordered, (1.0 - BEYOND, BEYOND)))
         if is_log:
             axes.set_xscale("log")
+            low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+            if 0 < low < high:
+                axes.set_xlim(low / 1.05, 1.05 * high)
             _plain_numbers(axes.xaxis)
         axes.set_ylim(0, 1.01)
         axes.set_xlabel(across)

@@ -1,16 +1,20 @@
 """The report: results as one HTML page that needs nothing else, no script and no network.
 
 A directory with `cases.csv` is a study; one whose directories are studies is a report of all of
-them. Beside our means with their 95 % intervals stand the rows that others printed.
+them. Beside our means with their 95 % intervals stand the rows that others printed; before them,
+which goals are reached and which external checks hold.
+
+The text of a study may name its own figures, which are put in when the page is made:
+`{{dmmp ratio_mean uplinks=d4}}`. A paragraph of which one is not there is left out.
 """
 
 from __future__ import annotations
 
 import base64
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +24,24 @@ from dmmp import __version__
 from dmmp.errors import UsageError
 from dmmp.lab import pictures
 from dmmp.lab.case import Case
+from dmmp.lab.judged import checks_section, goals_section
+from dmmp.lab.measurements import PLURALS, Measurements, matches
 from dmmp.lab.metrics import FIGURES
 from dmmp.lab.page import (
     Cell,
+    Numbers,
     definitions,
     interval,
     page,
     paragraphs,
     picture,
+    shown,
     table,
     text,
 )
 from dmmp.lab.pictures import Drawing, Point
-from dmmp.lab.results import CASES, STUDY, Results, key_of, read_checks
-from dmmp.lab.statistics import Interval, mean_interval
-from dmmp.lab.study import FIELDS, Picture, Place, Published, read_study
+from dmmp.lab.results import CASES, CheckTable
+from dmmp.lab.study import FIELDS, Picture, Published
 
 MOST_PICTURES = 24
 """Pictures of one study; of one entry of its file, one for each network it ran on."""
@@ -42,113 +49,28 @@ MOST_PICTURES = 24
 SETTING = ("underlay", "uplinks", "churn", "loss")
 """What the rows of one table have in common."""
 
-_WORDS = {
-    "loss": "{:g} % lost",
-    "uplinks": "uplinks {}",
-    "churn": "churn {}",
-    "hosts": "{:,} hosts",
-}
+GROWING = (
+    "control_bytes", "control_packets", "member_control_bytes", "core_control_bytes",
+    "source_control_bytes", "state_entries", "state_entries_max", "member_state_entries",
+    "core_state_entries", "stretch_p50", "depth_mean",
+)  # fmt: skip
+"""Figures of which it is said how they grow with the group, where a study has three sizes."""
 
+METHOD = """
+DMMP is run as it is: the roles and forwarders of this package, in virtual time, with every packet
+of the stream and every message of control, unless a study says that arrays stand for the stream.
+The others are written from their papers, and play the same stream under the same failures. Trees
+called static or central are made at once from all delays. Delays are measured ones, or those of
+shortest ways through a graph of routers; there are no queues, unless a study says that uplinks are
+a bound. Control is counted at the hosts that send it, IP and UDP headers included.
 
-class Measurements:
-    """The results of one study, as tables and pictures want them."""
+Each table and figure says how many hosts and seeds it comes from, how many seconds were measured
+after everybody had joined, and at which commit. A mean over seeds has its 95 % interval by
+Student's t; a run on its own has none. The same seed gives every protocol the same network, hosts
+and failures. Rows in italics were published by others, with set-ups like ours, not equal to them.
+"""
 
-    def __init__(self, directory: Path) -> None:
-        self.study = read_study(directory / STUDY)
-        self.results = Results(directory)
-        found = {row.case: row.figures for row in self.results.rows}
-        self.seeds = sorted({case.seed for case in found})
-        asked = replace(self.study, seeds=tuple(self.seeds)).cases()
-        self.missing = sum(case not in found for case in asked)
-        self._groups: dict[Case, list[tuple[Case, Mapping[str, float]]]] = defaultdict(list)
-        for case in found:
-            self._groups[_without_seed(case)].append((case, found[case]))
-        others = sorted({case.protocol for case in found}.difference(self.study.protocols))
-        self.order = [*self.study.protocols, *others]
-        self.kinds = sorted(
-            self._groups, key=lambda case: (self.order.index(case.protocol), case.hosts)
-        )
-        self._samples: dict[str, dict[str, list[float]]] | None = None
-
-    @property
-    def begin(self) -> str:
-        """When the first result came: studies are told in the order in which they ran."""
-        return min((row.provenance.get("date", "") for row in self.results.rows), default="")
-
-    def mean(self, kind: Case, figure: str) -> Interval | None:
-        """Return the mean of a figure over the seeds of a kind of case, if any has it."""
-        runs = (figures.get(figure, math.nan) for _, figures in self._groups[kind])
-        known = [value for value in runs if math.isfinite(value)]
-        return mean_interval(known) if known else None
-
-    def runs(self, kind: Case) -> list[Case]:
-        """Return the cases of a kind, by seed."""
-        return sorted((case for case, _ in self._groups[kind]), key=lambda case: case.seed)
-
-    def samples(self, case: Case) -> Mapping[str, list[float]]:
-        """Return the samples of a case."""
-        if self._samples is None:
-            self._samples = self.results.samples()
-        return self._samples.get(key_of(case), {})
-
-    def figures(self) -> list[str]:
-        """Return the figures of the tables: those the study names, or all."""
-        known = {name for runs in self._groups.values() for _, each in runs for name in each}
-        if self.study.figures:
-            return [name for name in self.study.figures if name in known]
-        return [name for name in FIGURES if name in known] + sorted(known.difference(FIGURES))
-
-    def groups(
-        self, fields: Sequence[str], at: Place = ()
-    ) -> Iterator[tuple[dict[str, object], list[Case]]]:
-        """Give kinds of cases that agree in some fields, with the values of these."""
-        found: dict[tuple[object, ...], list[Case]] = defaultdict(list)
-        for kind in self.kinds:
-            if matches(kind, at):
-                found[tuple(getattr(kind, field) for field in fields)].append(kind)
-        for values in sorted(found, key=lambda values: self._order(fields, values)):
-            yield dict(zip(fields, values, strict=True)), found[values]
-
-    def _order(self, fields: Sequence[str], values: Sequence[object]) -> list[int]:
-        """Say where values stand in the study: tables come in the order of its file."""
-        places = []
-        for field, value in zip(fields, values, strict=True):
-            named = getattr(self.study, PLURALS[field])
-            places.append(named.index(value) if value in named else len(named))
-        return places
-
-    def said(self, values: Mapping[str, object]) -> str:
-        """Put a setting in words, without what a study leaves as it is everywhere."""
-        words = []
-        for field, value in values.items():
-            if field == "churn" and value == "none" and len(self.study.churn) == 1:
-                continue
-            if field == "loss" and value == 0 and len(self.study.loss) == 1:
-                continue
-            if field == "loss" and isinstance(value, float):
-                value = 100 * value
-            words.append(_WORDS.get(field, "{}").format(value))
-        return ", ".join(words)
-
-
-PLURALS = {
-    "protocol": "protocols",
-    "underlay": "underlays",
-    "hosts": "sizes",
-    "uplinks": "uplinks",
-    "churn": "churn",
-    "loss": "loss",
-}
-"""The fields of a case and those of a study."""
-
-
-def _without_seed(case: Case) -> Case:
-    return replace(case, seed=0)
-
-
-def matches(case: Case, at: Place) -> bool:
-    """Tell whether a case has these values."""
-    return all(getattr(case, field) == value for field, value in at)
+_PLACE = re.compile(r"\{\{([^{}]*)\}\}")
 
 
 def write_report(directory: Path, target: Path | None = None) -> Path:
@@ -170,56 +92,42 @@ def make_report(directory: Path) -> str:
         folders = [directory]
     else:
         folders = sorted(path.parent for path in directory.glob(f"*/{CASES}"))
-    checks = [path for path in (directory, *directory.glob("*/")) if read_checks(path)]
+    tables = map(CheckTable, (directory, *sorted(directory.glob("*/"))))
+    checks = [each for each in tables if each.rows]
     if not folders and not checks:
         raise UsageError(f"{directory}: has no results; dmmp lab run puts them there")
     found = sorted(map(Measurements, folders), key=lambda each: each.begin)
-    sections = [("checks", "External checks", _checks(path)) for path in checks[:1]]
-    sections += [(each.study.name, each.study.title, _study(each)) for each in found]
+    numbers = Numbers()
+    sections = [("goals", "Goals", markup) for markup in (goals_section(found, numbers),) if markup]
+    sections += [
+        ("checks", "External checks", checks_section(each, numbers)) for each in checks[:1]
+    ]
+    sections += [(each.study.name, each.study.title, _study(each, numbers)) for each in found]
+    sections.insert(0, ("method", "How it was measured", paragraphs(METHOD)))
     used = {name for each in found for name in each.figures()}
     used |= {entry.of for each in found for entry in each.study.pictures}
     meant = [(_title(name), what) for name, what in FIGURES.items() if name in used]
     if meant:
         sections.append(("figures", "What the figures mean", definitions(meant)))
-    sections.append(("provenance", "Where the numbers come from", _provenance(found)))
+    sections.append(("provenance", "Where the numbers come from", _provenance(found, numbers)))
     title = found[0].study.title if len(found) == 1 and not checks else "How good the overlay is"
     return page(title, _lead(found), sections)
 
 
 def _lead(found: Sequence[Measurements]) -> str:
     cases = sum(len(each.results.rows) for each in found)
-    return (
-        f'<p class="quiet">dmmp {__version__}. {cases:,} runs. Means over seeds with 95 % '
-        "intervals by Student's t. The same seed gives every protocol the same network, hosts and "
-        "failures. Rows in italics were published by others, with set-ups like ours, not equal "
-        "to them.</p>"
-    )
+    return f'<p class="quiet">dmmp {__version__}, {cases:,} runs.</p>'
 
 
-def _checks(directory: Path) -> str:
-    titles = [text(name) for name in ("", "check", "published", "measured here", "result")]
-    rows = []
-    for check in read_checks(directory):
-        state = check.get("result", "")
-        kind = {"passed": "text passed", "FAILED": "text failed"}.get(state, "text")
-        cells = [Cell(check.get("number", "")), text(check.get("what", ""))]
-        cells += [text(check.get("published", "")), text(check.get("measured", ""))]
-        rows.append(([*cells, text(state, kind)], ""))
-    intro = (
-        "The simulator is held to results that others published, or that follow by definition. "
-        "Comparisons below count only as far as these hold; what is reported only does not "
-        "reproduce, or cannot be compared number by number."
-    )
-    return paragraphs(intro) + table(titles, rows)
-
-
-def _study(each: Measurements) -> str:
+def _study(each: Measurements, numbers: Numbers) -> str:
     study = each.study
-    parts = [paragraphs(study.text), f'<p class="quiet">{_set_up(each)}</p>']
+    parts = [paragraphs(told(each, study.text)), f'<p class="quiet">{_set_up(each)}</p>']
     sources: list[str] = []
     for values, kinds in each.groups(SETTING):
         parts.append(f"<h3>{each.said(values)}</h3>" if each.said(values) else "")
-        parts.append(_table(each, values, kinds, sources))
+        caption = numbers.table(f"{study.title}: {each.ran(kinds)}.")
+        parts.append(_table(each, values, kinds, sources, caption))
+        parts.append(_growth(each, kinds, numbers))
     if sources:
         items = "\n".join(f"<li>{text(source).markup}</li>" for source in sources)
         parts.append(f'<ol class="sources">{items}</ol>')
@@ -228,9 +136,53 @@ def _study(each: Measurements) -> str:
         for caption, drawing in _draw(each, entry):
             if drawn < MOST_PICTURES:
                 encoded = base64.b64encode(drawing.octets).decode()
-                parts.append(picture(drawing.kind, encoded, caption))
+                parts.append(picture(drawing.kind, encoded, numbers.figure(caption)))
             drawn += 1
     return "\n".join(part for part in parts if part)
+
+
+def told(each: Measurements, said: str) -> str:
+    """Put figures into a text where it names them; a paragraph without one of them is left out.
+
+    `{{dmmp ratio_mean uplinks=d4}}` is the mean over seeds of what has these values.
+    """
+    kept = []
+    for paragraph in said.split("\n\n"):
+        # Every other part is what stood in braces.
+        parts = _PLACE.split(paragraph)
+        parts[1::2] = [_named(each, place) for place in parts[1::2]]
+        if all(parts[1::2]):
+            kept.append("".join(parts))
+    return "\n\n".join(kept)
+
+
+def _named(each: Measurements, place: str) -> str:
+    """Return the figure that a place in a text names, or nothing."""
+    protocol, figure, *where = [*place.split(), *([""] * (2 - len(place.split())))]
+    wanted = dict(word.partition("=")[::2] for word in where)
+    for kind in each.kinds:
+        fields = {name: str(getattr(kind, name, "")) for name in wanted}
+        if kind.protocol == protocol and fields == wanted:
+            mean = each.mean(kind, figure)
+            if mean is not None:
+                return shown(mean.value, mean.half)
+    return ""
+
+
+def _growth(each: Measurements, kinds: Sequence[Case], numbers: Numbers) -> str:
+    """Say how figures grow with the group, where there are sizes enough."""
+    names = [name for name in each.figures() if name in GROWING]
+    rows = []
+    for protocol in dict.fromkeys(kind.protocol for kind in kinds):
+        ours = [kind for kind in kinds if kind.protocol == protocol]
+        found = [each.growth(ours, name) for name in names]
+        if any(found):
+            cells = [Cell(interval(one.value, one.half) if one else "") for one in found]
+            rows.append(([text(protocol, "text name"), *cells], ""))
+    if not rows:
+        return ""
+    caption = numbers.table("Growth with the group: b of hosts^b, with its 95 % interval.")
+    return table([text("protocol"), *map(_head, names)], rows, caption)
 
 
 def _set_up(each: Measurements) -> str:
@@ -244,7 +196,11 @@ def _set_up(each: Measurements) -> str:
 
 
 def _table(
-    each: Measurements, values: Mapping[str, object], kinds: Sequence[Case], sources: list[str]
+    each: Measurements,
+    values: Mapping[str, object],
+    kinds: Sequence[Case],
+    sources: list[str],
+    caption: str,
 ) -> str:
     """Make the table of one setting, with the published rows under the protocols they are of."""
     names = [name for name in each.figures() if any(each.mean(kind, name) for kind in kinds)]
@@ -267,7 +223,7 @@ def _table(
             if _is_about(row, kind) and not later:
                 rows.append((_published_cells(row, names, many, sources), "published"))
                 left.remove(row)
-    return table(titles, rows)
+    return table(titles, rows, caption)
 
 
 def _is_about(row: Published, kind: Case) -> bool:
@@ -318,7 +274,9 @@ def _draw(each: Measurements, entry: Picture) -> Iterator[tuple[str, Drawing]]:
         drawing = draw(each, entry, kinds)
         if drawing is not None:
             title = entry.title or _title(entry.of)
-            yield f"{title}: {each.said(values)}", drawing
+            # How many hosts is part of what was run.
+            setting = {field: value for field, value in values.items() if field != "hosts"}
+            yield f"{title}: {each.said(setting)} ({each.ran(kinds)}).", drawing
 
 
 def _curve(each: Measurements, entry: Picture, kinds: Sequence[Case]) -> Drawing | None:
@@ -352,7 +310,8 @@ def _curve(each: Measurements, entry: Picture, kinds: Sequence[Case]) -> Drawing
 
 
 def _grouped(each: Measurements, entry: Picture, kinds: Sequence[Case]) -> Drawing | None:
-    named = getattr(each.study, PLURALS[entry.over])
+    known = {getattr(kind, entry.over) for kind in kinds if each.mean(kind, entry.of)}
+    named = [group for group in getattr(each.study, PLURALS[entry.over]) if group in known]
     series: dict[str, list[Point]] = defaultdict(list)
     for kind in kinds:
         mean = each.mean(kind, entry.of)
@@ -417,7 +376,7 @@ _DRAW = {
 }
 
 
-def _provenance(found: Iterable[Measurements]) -> str:
+def _provenance(found: Iterable[Measurements], numbers: Numbers) -> str:
     titles = [text(name) for name in ("study", "commit", "versions", "when")]
     titles += [Cell("runs"), Cell("time of all runs")]
     rows = []
@@ -439,4 +398,5 @@ def _provenance(found: Iterable[Measurements]) -> str:
         "A + after a commit means that files were changed since. To repeat a study: dmmp lab run "
         "STUDY, then dmmp lab report DIR; docs/laboratory.md explains."
     )
-    return table(titles, rows) + f'<p class="quiet">{note}</p>'
+    said = numbers.table("Commits, versions and dates of all runs.")
+    return table(titles, rows, said) + f'<p class="quiet">{note}</p>'

@@ -29,6 +29,11 @@ from dmmp.lab.check import CheckResult
 
 CASES, SAMPLES, STUDY, CHECKS = "cases.csv", "samples.csv", "study.toml", "checks.csv"
 
+FULL, BRIEF = "full", "brief"
+"""Sizes of a check."""
+
+PASSED, FAILED, NOT_REPRODUCED = "passed", "FAILED", "not reproduced"
+
 MOST_ROWS = 100_000
 """Cases that are read from a directory."""
 
@@ -46,7 +51,10 @@ ORDERED = ("parents", "longitude", "latitude")
 _CASE = tuple(field.name for field in fields(Case))
 _PROVENANCE = ("case", "took", "commit", "version", "python", "numpy", "date")
 _FIXED = (*_CASE, *_PROVENANCE)
-_CHECK = ("number", "what", "published", "measured", "result")
+_CHECK = (
+    "number", "what", "published", "measured", "band", "result", "size", "took", "commit",
+    "version", "date",
+)  # fmt: skip
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -97,6 +105,25 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Make a directory if it is not there, and keep other writers out of it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with open(directory / ".lock", "w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{directory}: another run writes there") from None
+            yield
+    except OSError as error:
+        raise UsageError(f"{directory}: {error.strerror or error}") from None
+
+
 class Results:
     """The results in a directory; reads what is there, takes what comes.
 
@@ -118,22 +145,14 @@ class Results:
     @contextmanager
     def writing(self, study: str) -> Iterator[None]:
         """Hold the directory, made if it is not there, for the results of this study text."""
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with open(self.directory / ".lock", "w", encoding="utf-8") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise UsageError(f"{self.directory}: another run writes there") from None
-                _replace(self.directory / STUDY, [study])
-                self._origin = provenance()
-                self.rows.clear()
-                self._figures.clear()
-                self._read()
-                self._rewrite()
-                yield
-        except OSError as error:
-            raise UsageError(f"{self.directory}: {error.strerror or error}") from None
+        with _held(self.directory):
+            _replace(self.directory / STUDY, [study])
+            self._origin = provenance()
+            self.rows.clear()
+            self._figures.clear()
+            self._read()
+            self._rewrite()
+            yield
 
     def add(self, case: Case, measured: Measured, took: float) -> None:
         """Write what came of a case that took so many seconds."""
@@ -142,7 +161,7 @@ class Results:
             "case": key,
             "took": f"{took:.3f}",
             **self._origin,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": _now(),
         }
         # The samples first: a row in the one file means that the other is complete.
         with open(self.directory / SAMPLES, "a", encoding="utf-8", newline="") as file:
@@ -217,30 +236,68 @@ class Results:
 def verdict(check: CheckResult) -> str:
     """Say in a word what came of a check."""
     if check.passed:
-        return "passed"
-    return "not reproduced" if check.reported_only else "FAILED"
+        return PASSED
+    return NOT_REPRODUCED if check.reported_only else FAILED
 
 
-def write_checks(directory: Path, checks: Iterable[CheckResult]) -> None:
-    """Write the results of checks to `checks.csv` of a directory, made if it is not there."""
-    lines = [_line(_CHECK)]
-    for check in checks:
-        lines.append(_line([str(check.number), *check[1:4], verdict(check)]))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _replace(directory / CHECKS, lines)
-    except OSError as error:
-        raise UsageError(f"{directory}: {error.strerror}") from None
+class CheckTable:
+    """`checks.csv` of a directory: one row for each check, by its number, written when it ends.
 
+    `writing` must be held while something is added: one writer at a time.
+    """
 
-def read_checks(directory: Path) -> list[dict[str, str]]:
-    """Read `checks.csv` of a directory, if there is one: a dictionary for each check."""
-    path = directory / CHECKS
-    if not path.is_file():
-        return []
-    rows = _rows_of(path)
-    _, titles = next(rows, (0, []))
-    return [dict(zip(titles, cells, strict=True)) for _, cells in rows if len(cells) == len(titles)]
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.rows: dict[int, dict[str, str]] = {}
+        self._origin: dict[str, str] = {}
+        self._read()
+
+    def has(self, number: int, brief: bool = False) -> bool:
+        """Tell whether a check is done: at full size, or, if a brief one would do, at all."""
+        row = self.rows.get(number)
+        return row is not None and (brief or row["size"] == FULL)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the directory, made if it is not there."""
+        with _held(self.directory):
+            self._origin = provenance()
+            self._read()
+            yield
+
+    def add(self, check: CheckResult, took: float) -> None:
+        """Write what came of a check that took so many seconds, instead of what was there."""
+        self.rows[check.number] = {
+            "number": str(check.number),
+            "what": check.what,
+            "published": check.published,
+            "measured": check.measured,
+            "band": check.band,
+            "result": verdict(check),
+            "size": BRIEF if check.is_brief else FULL,
+            "took": f"{took:.1f}",
+            **{name: self._origin.get(name, "") for name in ("commit", "version")},
+            "date": _now(),
+        }
+        lines = [_line(_CHECK)]
+        for number in sorted(self.rows):
+            lines.append(_line([self.rows[number][name] for name in _CHECK]))
+        _replace(self.directory / CHECKS, lines)
+
+    def _read(self) -> None:
+        self.rows.clear()
+        path = self.directory / CHECKS
+        if not path.is_file():
+            return
+        rows = _rows_of(path)
+        _, titles = next(rows, (0, []))
+        for line, cells in rows:
+            # What an older version did not write down is empty, and cut-off rows do not count.
+            if len(cells) == len(titles):
+                row = dict.fromkeys(_CHECK, "") | dict(zip(titles, cells, strict=True))
+                if not row["number"].isdecimal():
+                    raise UsageError(f"{path}: line {line}: a check has a number")
+                self.rows[int(row["number"])] = row
 
 
 def _cells(case: Case) -> list[str]:

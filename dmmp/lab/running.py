@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     Future,
@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from dmmp.errors import UsageError
 from dmmp.lab.case import Case, Measured
-from dmmp.lab.check import CheckResult
+from dmmp.lab.check import NOT_BUILT, CheckResult
 from dmmp.lab.protocols import run
 from dmmp.lab.results import Results
 
@@ -224,8 +224,17 @@ class Check(NamedTuple):
     number: int
 
 
-def find_checks() -> list[Check]:
-    """Return the external checks that there are, by number."""
+class CheckOutcome(NamedTuple):
+    """What came of a check: its result, or the fault it had; `took` seconds."""
+
+    number: int
+    result: CheckResult | None
+    took: float
+    fault: str = ""
+
+
+def find_checks(only: Collection[int] = ()) -> list[Check]:
+    """Return the external checks that there are, or these of them, by number."""
     found = []
     for module in CHECKS:
         try:
@@ -237,24 +246,39 @@ def find_checks() -> list[Check]:
         found += [Check(module, number) for number in checks]
     if not found:
         raise UsageError("checks: none are there")
-    return sorted(found, key=lambda check: check.number)
+    found.sort(key=lambda check: check.number)
+    for number in sorted(set(only).difference(check.number for check in found)):
+        if number in NOT_BUILT:
+            raise UsageError(f"check {number} is not built: {NOT_BUILT[number].reason}")
+        numbers = ", ".join(str(check.number) for check in found)
+        raise UsageError(f"there is no check {number}, but {numbers}")
+    return [check for check in found if not only or check.number in only]
 
 
-def run_check(check: Check) -> CheckResult:
-    """Run one external check."""
-    result: CheckResult = import_module(check.module).CHECKS[check.number]()
-    return result
+def run_check(check: Check, brief: bool = False) -> CheckOutcome:
+    """Run one external check, wherever this is."""
+    begin = time.perf_counter()
+    result: CheckResult | None = None
+    fault = ""
+    try:
+        result = import_module(check.module).CHECKS[check.number](brief=brief)
+    except Exception as error:
+        fault = f"{type(error).__name__}: {error}{_place(error)}"
+    return CheckOutcome(check.number, result, time.perf_counter() - begin, fault)
 
 
-def run_checks(checks: Sequence[Check], jobs: int = 0) -> Iterator[CheckResult]:
-    """Run checks in processes and give the results as they end; what raises has failed."""
+def run_checks(
+    checks: Sequence[Check], jobs: int = 0, brief: bool = False
+) -> Iterator[CheckOutcome]:
+    """Run checks in processes and give what comes of each when it ends."""
+    if not checks:
+        return
     with _pool(min(jobs or cpu_count(), len(checks))) as pool:
-        asked = {pool.submit(run_check, check): check for check in checks}
+        asked = {pool.submit(run_check, check, brief): check for check in checks}
         for future in as_completed(asked):
             error = future.exception()
             if error is None:
                 yield future.result()
             else:
-                check = asked[future]
                 said = f"{type(error).__name__}: {error}"
-                yield CheckResult(check.number, f"of {check.module}", "", said, False)
+                yield CheckOutcome(asked[future].number, None, 0.0, said)

@@ -47,11 +47,11 @@ def run(case: Case) -> Measured:
     return figures_of(case)
 
 
-def _good() -> CheckResult:
-    return CheckResult(2, "a good one", "1", "as published", True)
+def _good(brief: bool) -> CheckResult:
+    return CheckResult(2, "a good one", "1", "as published", True, band="1 to 2", is_brief=brief)
 
 
-def _bad() -> CheckResult:
+def _bad(brief: bool) -> CheckResult:
     raise ValueError("no such network")
 
 

@@ -16,13 +16,12 @@ def test_every_check_tells_its_own_number(monkeypatch: pytest.MonkeyPatch) -> No
         "out_degree_max": 500.0,
         "non_forwarders": 0.94,
         "stress_mean": 1.5,
-        "control_bytes": 100.0,
     }
     monkeypatch.setattr(checks_others, "run", lambda case: Measured(dict(figures)))
     results = {number: check() for number, check in CHECKS.items()}
     assert all(isinstance(result, CheckResult) for result in results.values())
-    assert {number: result.number for number, result in results.items()} == {4: 4, 6: 6, 7: 7}
-    # A degree far above, equal stress, and control that is the same for every size: all fail.
+    assert {number: result.number for number, result in results.items()} == {4: 4, 6: 6}
+    # A degree far above and equal stress: both fail.
     assert not any(result.passed for result in results.values())
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from dmmp.errors import UsageError
 from dmmp.lab import flows, overlay
 from dmmp.lab.arena import rows_of
 from dmmp.lab.case import Case
 from dmmp.lab.failures import CHURNS, Change, Plan
-from dmmp.lab.flows import Feeding, FlowRun, Stream
+from dmmp.lab.feeding import Feeding
+from dmmp.lab.flows import FlowRun, Stream
+from dmmp.lab.overlay import VARIANTS, parameters_of
+from dmmp.roles.end_host import EndHost
+from dmmp.roles.kin import RoundTrip
+from dmmp.roles.recovery import RecoveringRole
+from dmmp.sim.network import Conditions
+from dmmp.sim.node import Node
 
 
 def case(
@@ -90,8 +100,88 @@ def test_what_was_sent_to_a_host_just_before_it_failed_is_not_counted() -> None:
     assert (stream.expected[0], stream.got[0], stream.lost[0]) == (18, 18, 0)
 
 
+def played(given: Case, is_quick: bool) -> dict[str, float]:
+    made = FlowRun(given)
+    assert isinstance(made.world, Feeding)
+    made.world.is_quick = is_quick
+    return made.play(CHURNS[given.churn](given.seed, given.hosts, given.seconds)).figures
+
+
+def role_of(node: Node) -> RecoveringRole:
+    assert isinstance(node.host, EndHost) and isinstance(node.host.role, RecoveringRole)
+    return node.host.role
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
+def test_relatives_that_are_spared_the_messages_learn_the_same(seed: int) -> None:
+    """Hosts fail, so that relatives are needed: all figures agree with those of full messages."""
+    given = case(200, "nemo-high", 100.0, seed)
+    full, quick = played(given, False), played(given, True)
+    assert quick["delivery_ratio"] == pytest.approx(full["delivery_ratio"], abs=0.002)
+    assert quick["control_packets"] == pytest.approx(full["control_packets"], rel=0.05)
+    assert quick["control_bytes"] == pytest.approx(full["control_bytes"], rel=0.05)
+    assert quick["state_entries"] == pytest.approx(full["state_entries"], rel=0.05)
+    assert quick["recovery_seconds"] == pytest.approx(full["recovery_seconds"], rel=0.25)
+
+
+def test_relatives_that_know_each_other_meet_without_a_message() -> None:
+    made, world = settled(24)
+    parents = made.parents()
+    member = next(
+        node
+        for node, parent in zip(made.hosts[1:], parents[1:], strict=True)
+        if parent > 0 and any(kin.is_known for kin in role_of(node).kinship.named.values())
+    )
+    role = role_of(member)
+    kin = next(kin for kin in role.kinship.named.values() if kin.is_known)
+    other = world.node_at(kin.endpoint)
+    assert other is not None
+    kin.refreshed = -1e9
+    before = (member.sent, other.sent, len(world._schedule))
+    trips = 2 * world.network.topology.delay_us(member.place, other.place) / 1e6
+    kin.round_trip = RoundTrip()
+    world._meet_relatives(member, world.now)
+    assert (member.sent, other.sent, len(world._schedule)) == (
+        before[0] + 1,
+        before[1] + 1,
+        before[2],
+    )
+    assert kin.refreshed == kin.heard == world.now
+    assert kin.record == role_of(other).record(world.now)
+    assert kin.round_trip.smoothed == pytest.approx(trips)
+    assert role_of(other).kinship.is_guest(member.endpoint, world.now)
+
+
+@pytest.mark.parametrize("trouble", ["down", "another life", "loss", "unknown"])
+def test_messages_go_wherever_it_is_not_sure_what_comes_back(trouble: str) -> None:
+    made, world = settled(24)
+    member = next(
+        node
+        for node, parent in zip(made.hosts[1:], made.parents()[1:], strict=True)
+        if parent > 0 and any(kin.is_known for kin in role_of(node).kinship.named.values())
+    )
+    for kin in role_of(member).kinship.named.values():
+        kin.refreshed = -1e9
+        other = world.node_at(kin.endpoint)
+        assert other is not None
+        if trouble == "down":
+            world.crash(other)
+        elif trouble == "another life":
+            world.crash(other)
+            world.restart(other)
+        elif trouble == "unknown":
+            kin.heard = float("-inf")
+    if trouble == "loss":
+        world.network.set_conditions(Conditions(loss=0.01))
+    before = member.sent
+    world._meet_relatives(member, world.now)
+    assert member.sent == before
+    assert all(kin.refreshed == -1e9 for kin in role_of(member).kinship.named.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_with_packets_and_with_arrays_the_same_comes_out(seed: int) -> None:
     """Hosts that fail every five minutes: delivery, control, delay and recovery of both agree."""
     given = case(200, "nemo-high", 100.0, seed)
@@ -113,3 +203,25 @@ def test_the_runner_takes_the_plane_by_its_option() -> None:
     figures = overlay.run(given).figures
     assert figures["delivery_ratio"] == 1.0 and figures["hosts_without_place"] == 0.0
     assert figures["control_bytes"] > 0.0 and figures["state_entries"] > 0.0
+
+
+@pytest.mark.parametrize("option", ["wire", "limited"])
+def test_what_needs_real_packets_is_refused(option: str) -> None:
+    given = case(12, seconds=5.0, options=(("plane", "arrays"), (option, "yes")))
+    with pytest.raises(UsageError, match=option):
+        overlay.run(given)
+
+
+def test_members_and_super_nodes_are_told_apart() -> None:
+    figures = flows.play(case(40, seconds=5.0)).figures
+    assert figures["core_state_entries"] > figures["member_state_entries"] > 0.0
+    assert figures["core_control_bytes"] > figures["member_control_bytes"] > 0.0
+    low, high = figures["member_state_entries"], figures["core_state_entries"]
+    assert low < figures["state_entries"] < high
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_variant_lets_places_lapse_between_two_renewals(variant: str) -> None:
+    # Whoever is in the mesh renews its place there as often as others renew theirs.
+    found = parameters_of(replace(case(12), protocol=variant))
+    assert min(found.hold_cluster, found.hold_mesh) >= 2 * found.refresh_cluster

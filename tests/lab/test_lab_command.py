@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from dmmp.cli import main, root
 from dmmp.lab import running
 from dmmp.lab.check import CheckResult
 from dmmp.lab.results import Results
+from dmmp.lab.running import Check, CheckOutcome
 
 TINY = """
 name = "tiny"
@@ -87,6 +88,8 @@ def test_mistakes_are_one_line_and_exit_code_2(
         (["run", str(file)], "protocols: there is no protocol 'stars', but dmmp"),
         (["run", "nothing"], "no study of this name; there are checks, ablation"),
         (["run", "checks", "--seeds", "3"], "checks have their own seeds"),
+        (["run", "checks", "--only", "14"], "there is no check 14, but 1, 2, 3"),
+        (["run", "quick", "--again"], "--only, --brief and --again are for checks"),
         (["report", str(tmp_path / "none")], "is no directory; dmmp lab run makes one"),
     ):
         assert main(["lab", *arguments]) == 2
@@ -113,21 +116,98 @@ def test_the_command_line_loads_nothing_of_the_extra_before_it_is_asked() -> Non
     assert done.stdout == "set()\n"
 
 
-def check_list(*results: CheckResult) -> Callable[..., list[CheckResult]]:
-    return lambda checks, jobs: list(results)
+class FakeChecks:
+    """Checks 1 and 2, of which the first may fail; `asked` are those that ran."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, is_reported: bool = False) -> None:
+        self.is_reported = is_reported
+        self.raises = False
+        self.asked: list[int] = []
+        monkeypatch.setattr(running, "find_checks", self.find)
+        monkeypatch.setattr(running, "run_checks", self.run)
+
+    def find(self, only: Collection[int]) -> list[Check]:
+        return [Check("x", number) for number in (1, 2) if not only or number in only]
+
+    def run(self, checks: Sequence[Check], jobs: int, brief: bool) -> Iterator[CheckOutcome]:
+        for _, number in sorted(checks, reverse=True):
+            self.asked.append(number)
+            if number == 2:
+                good = CheckResult(2, "star", "n copies", "127 copies", True, is_brief=brief)
+                yield CheckOutcome(2, good, 1.5)
+            elif self.raises:
+                yield CheckOutcome(1, None, 0.1, "ValueError: no such network")
+            else:
+                bad = CheckResult(
+                    1, "exponent", "0.8", "0.4", False, self.is_reported, "0.7 to 0.9", brief
+                )
+                yield CheckOutcome(1, bad, 2.5)
 
 
 @pytest.mark.parametrize(("is_reported", "code"), [(False, 1), (True, 0)])
 def test_checks_fail_the_command_unless_they_are_reported_only(
     is_reported: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = CheckResult(2, "star", "n copies", "127 copies", True)
-    bad = CheckResult(1, "exponent", "0.8", "0.4", False, is_reported)
-    monkeypatch.setattr(running, "find_checks", lambda: [running.Check("x", 1)])
-    monkeypatch.setattr(running, "run_checks", check_list(good, bad))
+    FakeChecks(monkeypatch, is_reported)
     result = call("run", "checks", "--out", str(tmp_path))
     assert result.return_value == code
     assert "127 copies" in result.output
     lines = (tmp_path / "checks.csv").read_text().splitlines()
-    assert lines[0] == "number,what,published,measured,result"
-    assert lines[1].startswith("1,exponent,0.8,0.4,")
+    assert lines[0] == "number,what,published,measured,band,result,size,took,commit,version,date"
+    said = "not reproduced" if is_reported else "FAILED"
+    assert lines[1].startswith(f"1,exponent,0.8,0.4,0.7 to 0.9,{said},full,2.5,")
+
+
+def test_a_full_check_is_done_once_a_brief_one_until_there_is_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeChecks(monkeypatch, is_reported=True)
+
+    def ran(*arguments: str) -> list[int]:
+        fake.asked.clear()
+        result = call("run", "checks", "--out", str(tmp_path), *arguments)
+        assert result.return_value == 0, result.output
+        return fake.asked
+
+    assert ran("--only", "2", "--brief") == [2]
+    assert ran("--only", "2", "--brief") == []
+    assert ran("--only", "2") == [2]
+    # At full size it is as good as a brief one.
+    assert ran("--brief") == [1]
+    assert ran() == [1]
+    assert ran() == []
+    assert ran("--again", "--only", "1") == [1]
+    lines = (tmp_path / "checks.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
+
+
+def test_a_check_that_raises_is_named_and_keeps_its_older_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeChecks(monkeypatch, is_reported=True)
+    assert call("run", "checks", "--out", str(tmp_path), "--brief").return_value == 0
+    fake.raises = True
+    result = call("run", "checks", "--out", str(tmp_path))
+    assert result.return_value == 1
+    assert "check 1: ValueError: no such network" in result.output
+    assert "not reproduced, brief" in result.output
+    # What did not come about is asked for again.
+    fake.raises = False
+    fake.asked.clear()
+    assert call("run", "checks", "--out", str(tmp_path)).return_value == 0
+    assert fake.asked == [1]
+
+
+def test_a_check_is_written_when_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeChecks(monkeypatch)
+    run = fake.run
+
+    def interrupted(checks: Sequence[Check], jobs: int, brief: bool) -> Iterator[CheckOutcome]:
+        yield next(run(checks, jobs, brief))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "run_checks", interrupted)
+    # What was there ends with click's word for an interruption.
+    call("run", "checks", "--out", str(tmp_path))
+    lines = (tmp_path / "checks.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == ["2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 from dmmp.errors import UsageError
 from dmmp.lab.case import Case, Measured
 from dmmp.lab.check import CheckResult
+from dmmp.lab.goals import judge
+from dmmp.lab.measurements import Measurements
 from dmmp.lab.page import interval, shown
 from dmmp.lab.pictures import COLOURS, MARKS, bars, curve, depths_of, great_circle
-from dmmp.lab.report import make_report, write_report
-from dmmp.lab.results import Results, read_checks, write_checks
+from dmmp.lab.report import make_report, told, write_report
+from dmmp.lab.results import CheckTable, Results
 from dmmp.lab.study import parse_study
 from tests.lab.fake_runners import figures_of
 
@@ -128,6 +131,10 @@ def test_a_page_has_every_table_picture_and_source_and_fetches_nothing(tmp_path:
     ] * 2
     assert "Not there yet" not in markup
     assert "24.0 min" in markup
+    assert "Table 1. A &lt;small&gt; one: 16, 32 hosts; 3 seeds; 60 s; commit" in markup
+    assert "Figure 5. The tree: dmmp, world, uplinks d4 (32 hosts; 3 seeds; 60 s; commit" in markup
+    # Two sizes are too few for a rate of growth.
+    assert "Growth with the group" not in markup
 
 
 def test_means_are_over_seeds_with_students_interval(tmp_path: Path) -> None:
@@ -147,23 +154,145 @@ def test_means_are_over_seeds_with_students_interval(tmp_path: Path) -> None:
 def test_one_page_tells_of_several_studies_and_the_checks(tmp_path: Path) -> None:
     filled(tmp_path / "one", seeds=1)
     filled(tmp_path / "two", seeds=1)
-    checks = [
-        CheckResult(2, "star", "1", "1", True),
-        CheckResult(4, "scribe", "138", "57", False, True),
-        CheckResult(7, "growth", "x 2", "x 3", False),
-    ]
-    write_checks(tmp_path / "checks", checks)
-    assert [row["result"] for row in read_checks(tmp_path / "checks")] == [
-        "passed",
-        "not reproduced",
-        "FAILED",
-    ]
+    table = CheckTable(tmp_path / "checks")
+    with table.writing():
+        table.add(CheckResult(7, "growth", "x 2", "x 3", False, band="x 1 to x 2"), 100.0)
+        table.add(CheckResult(2, "star", "1", "1", True, is_brief=True), 3.0)
+        table.add(CheckResult(4, "scribe", "138", "57", False, True), 8.4)
     target = tmp_path / "all.html"
     assert write_report(tmp_path, target) == target
     page = Page(target.read_text(encoding="utf-8"))
     assert len(page.images) == 10
-    assert ["7", "growth", "x 2", "x 3", "FAILED"] in page.rows
-    assert "How good the overlay is" in target.read_text(encoding="utf-8")
+    rows = [row for row in page.rows if row[0] in ("2", "4", "7", "11")]
+    assert rows == [
+        ["2", "star", "1", "", "1", "brief", "3 s", "passed"],
+        ["4", "scribe", "138", "", "57", "full", "8 s", "not reproduced"],
+        ["7", "growth", "x 2", "x 1 to x 2", "x 3", "full", "100 s", "FAILED"],
+        rows[-1],
+    ]
+    assert (rows[-1][0], rows[-1][-1]) == ("11", "not built")
+    markup = target.read_text(encoding="utf-8")
+    assert "How good the overlay is" in markup
+    assert (
+        "Passed: 2; failed: 7; reported only, and not reproduced: 4; not run yet: 1, 3, 5, 6, 8, "
+        "9, 10, 12, 13; not built: 11. At full size: 4, 7; with fewer hosts and seeds: 2."
+    ) in markup
+
+
+def test_checks_of_an_older_version_are_read_and_cut_off_rows_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "checks.csv"
+    path.write_text("number,what,published,measured,result\n2,star,1,1,passed\n3,ni")
+    table = CheckTable(tmp_path)
+    assert list(table.rows) == [2]
+    # Whether it was at full size is not known.
+    assert table.has(2, brief=True) and not table.has(2)
+    assert "commit unknown" in make_report(tmp_path)
+    path.write_text("number,what\nfirst,star\n")
+    with pytest.raises(UsageError, match="line 2: a check has a number"):
+        CheckTable(tmp_path)
+
+
+TREES = """
+name = "trees"
+title = "Trees"
+text = "x"
+protocols = ["dmmp", "nice"]
+underlays = ["planetlab490"]
+sizes = [490]
+uplinks = ["d4", "d8"]
+seeds = 3
+"""
+GROWING = """
+name = "large"
+title = "Growing"
+text = "x"
+protocols = ["dmmp-patient"]
+underlays = ["planetlab-crowd"]
+sizes = [100, 1000, 10000]
+seeds = 2
+"""
+FAILING = """
+name = "churn"
+title = "Failing"
+text = "x"
+protocols = ["dmmp", "nemo", "prm"]
+underlays = ["inet3000"]
+sizes = [512]
+churn = ["nemo-high"]
+seeds = 3
+"""
+
+
+def measured(directory: Path, study: str, figures: Callable[[Case], dict[str, float]]) -> Path:
+    """Write the results of a study, with the figures that a function gives."""
+    results = Results(directory)
+    with results.writing(study):
+        for case in parse_study(study, "x").cases():
+            results.add(case, Measured(figures(case)), 1.0)
+    return directory
+
+
+def test_goals_are_reached_missed_or_not_run(tmp_path: Path) -> None:
+    def figures(case: Case) -> dict[str, float]:
+        if case.protocol != "dmmp":
+            return {"ratio_mean": 0.5, "over_degree_hosts": 40.0}
+        if case.uplinks == "d8":
+            # Below 1.25 on the whole, but in one of three seeds.
+            return {"ratio_mean": [1.1, 1.1, 1.4][case.seed - 1], "over_degree_hosts": 1.0}
+        return {"ratio_mean": 1.3 + 0.001 * case.seed, "over_degree_hosts": 0.0}
+
+    each = Measurements(measured(tmp_path, TREES, figures))
+    found = {(one.goal.at, one.goal.figure): one for one in judge([each])}
+    assert {one.goal.study for one in found.values()} == {"trees"}
+    d4, d8, het = ((("uplinks", mix),) for mix in ("d4", "d8", "het"))
+    assert found[d4, "ratio_mean"].result == "reached"
+    assert found[d4, "ratio_mean"].remark == ""
+    assert found[d4, "ratio_mean"].bound == "at most 1.35"
+    assert found[d8, "ratio_mean"].result == "reached"
+    assert found[d8, "ratio_mean"].remark == "within chance"
+    assert found[d4, "over_degree_hosts"].result == "reached"
+    assert found[d8, "over_degree_hosts"].result == "missed"
+    assert found[het, "ratio_mean"].result == "not run"
+    assert found[d4, "hosts_without_place"].result == "not run"
+    assert ["goal", "demanded", "measured", "result"] in Page(make_report(tmp_path)).rows
+
+
+def test_goals_against_others_compare_seed_by_seed(tmp_path: Path) -> None:
+    def figures(case: Case) -> dict[str, float]:
+        # Seeds differ by more than protocols do.
+        delivery = {"dmmp": 0.95, "nemo": 0.94, "prm": 0.90}[case.protocol]
+        control = {"dmmp": 210.0, "nemo": 200.0, "prm": 100.0}[case.protocol]
+        return {
+            "delivery_ratio": delivery + 0.02 * case.seed,
+            "control_bytes": control + 50.0 * case.seed,
+        }
+
+    each = Measurements(measured(tmp_path, FAILING, figures))
+    found = {one.goal.figure: one for one in judge([each]) if ("hosts", 512) in one.goal.at}
+    assert (found["delivery_ratio"].result, found["delivery_ratio"].remark) == ("reached", "")
+    assert found["delivery_ratio"].bound.startswith("at least the best other's (nemo): 0.98")
+    assert (found["control_bytes"].result, found["control_bytes"].remark) == ("missed", "")
+
+
+def test_growth_is_an_exponent_with_its_interval(tmp_path: Path) -> None:
+    def figures(case: Case) -> dict[str, float]:
+        return {"member_control_bytes": 100.0 + case.seed, "member_state_entries": case.hosts**0.5}
+
+    measured(tmp_path, GROWING, figures)
+    found = {one.goal.figure: one for one in judge([Measurements(tmp_path)])}
+    assert found["member_control_bytes"].result == "reached"
+    assert found["member_state_entries"].result == "missed"
+    assert found["member_state_entries"].measured.startswith("0.5")
+    page = Page(make_report(tmp_path))
+    rows = [row for row in page.rows if row[0] == "dmmp-patient"]
+    assert rows[-1][-1].startswith("0.5")
+
+
+def test_a_text_names_figures_and_paragraphs_without_theirs_are_left_out(tmp_path: Path) -> None:
+    each = Measurements(measured(tmp_path, TREES, lambda case: {"ratio_mean": 1.0 + case.seed / 2}))
+    text = "A {{dmmp ratio_mean uplinks=d8}} and\na half.\n\nNo {{dmmp depth_mean}}.\n\nAll."
+    assert told(each, text) == "A 2.0 and\na half.\n\nAll."
+    assert told(each, "{{}}") == told(each, "{{dmmp}}") == told(each, "{{nemo ratio_mean}}") == ""
 
 
 def test_a_report_of_nothing_is_a_usage_error(tmp_path: Path) -> None:
@@ -185,17 +314,19 @@ def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
         (1234.5, 21.0, "1,234 ± 21"),
         (1.8, math.nan, "1.800"),
         (12.0, 0.0, "12"),
+        (12.0, 1e-12, "12"),
         (0.0, 0.0, "0"),
         (math.nan, math.nan, "–"),
         (3.0, math.inf, "3"),
         (0.98765, math.nan, "0.9877"),
+        (0.999976, math.nan, "0.99998"),
     ],
 )
 def test_numbers_have_the_places_that_their_interval_lets_them(
     mean: float, half: float, said: str
 ) -> None:
     assert re.sub("<[^>]*>", "", interval(mean, half)) == said
-    assert shown(mean, half) == said.split(" ")[0]
+    assert half == 1e-12 or shown(mean, half) == said.split(" ")[0]
 
 
 def test_lines_over_the_globe_are_the_shortest() -> None:

@@ -247,15 +247,32 @@ def test_checks_are_found_by_number_and_modules_that_are_not_there_left_out(
     monkeypatch.setattr(running, "CHECKS", ("tests.lab.fake_runners", "tests.lab.nowhere"))
     found = running.find_checks()
     assert [check.number for check in found] == [2, 9]
-    assert running.run_check(found[0]).measured == "as published"
+    outcome = running.run_check(found[0], brief=True)
+    assert outcome.result is not None
+    assert (outcome.result.measured, outcome.result.is_brief) == ("as published", True)
     monkeypatch.setattr(running, "CHECKS", ("tests.lab.nowhere",))
     with pytest.raises(UsageError, match="none are there"):
         running.find_checks()
 
 
 @pytest.mark.slow
-def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_raises_has_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "CHECKS", ("tests.lab.fake_runners",))
     good, bad = sorted(running.run_checks(running.find_checks(), 2))
-    assert good.passed
-    assert (bad.number, bad.passed, bad.measured) == (9, False, "ValueError: no such network")
+    assert good.result is not None and good.result.passed and not good.result.is_brief
+    assert (bad.number, bad.result) == (9, None)
+    assert bad.fault.startswith("ValueError: no such network (fake_runners.py:")
+
+
+def test_some_checks_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "CHECKS", ("tests.lab.fake_runners",))
+    assert [check.number for check in running.find_checks([9])] == [9]
+    with pytest.raises(UsageError, match="there is no check 3, but 2, 9"):
+        running.find_checks([9, 3])
+    with pytest.raises(UsageError, match="check 11 is not built: SplitStream"):
+        running.find_checks([11])
+
+
+def test_every_check_has_a_number_of_its_own() -> None:
+    numbers = [check.number for check in running.find_checks()]
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13]

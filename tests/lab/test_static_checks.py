@@ -57,3 +57,10 @@ def test_check_2_passes() -> None:
 def test_check_1_passes() -> None:
     told = check_multicast_cost()
     assert told.passed and "world" in told.measured
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", CHECKS)
+def test_brief_checks_say_so_and_pass(number: int) -> None:
+    told = CHECKS[number](brief=True)
+    assert told.passed and told.is_brief and told.band, told
