@@ -25,6 +25,7 @@ from dmmp.messages.local import (
 )
 from dmmp.roles.role import Input
 from dmmp.runtime import driver
+from dmmp.runtime.doorman import Doorman
 from dmmp.runtime.driver import Driver
 from dmmp.types import SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 from tests.runtime.loopback import GROUP, LOOPBACK
@@ -107,6 +108,9 @@ class ScriptedSocket:
         self.probes: list[tuple[bytes, Endpoint]] = []
         self.largest = 1472
         """What its interface can send."""
+
+    def employ(self, doorman: Doorman) -> None:
+        """Have nobody at the door."""
 
     def start(
         self, take: Callable[[list[Burst]], None], fail: Callable[[BaseException], None]
