@@ -59,6 +59,8 @@ class RecoveringRole(SeekingRole):
         self.kinship = standing.kinship
         self.former: HostId = NO_HOST
         """The parent lost last: whoever names it does not know yet."""
+        self.unanswered: set[HostId] = set()
+        """Of those that only another RP names, who answered no Refresh."""
         self.silent_since: Instant | None = None
         self.shown_since: Instant | None = None
 
@@ -82,7 +84,15 @@ class RecoveringRole(SeekingRole):
         An RP may name nobody but its friends, and a parent nobody but its own. Who is fed by none
         but such hosts, and hears of no channel, can learn from this one that there is any.
         """
-        others = [each for each in self.standing.points.other_words() if each.host not in beside]
+        words = self.standing.points.other_words()
+        self.unanswered.intersection_update({each.host for each in words})
+        others = [
+            each
+            for each in words
+            if each.host not in beside
+            and each.host not in self.unanswered
+            and not each.flags & HostFlag.SOURCE
+        ]
         held = [each for each in others if each.host in self.kinship.named]
         return (held or others)[:1]
 
@@ -153,6 +163,7 @@ class RecoveringRole(SeekingRole):
         kin = self.kinship.at(request.to)
         if kin is not None:
             # The parent names it again as long as it thinks well of it.
+            self.unanswered.add(kin.record.host)
             del self.kinship.named[kin.record.host]
             yield from self.install(now)
 

@@ -36,7 +36,7 @@ from dmmp.roles.kin import RoundTrip
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
 from dmmp.roles.role import Actions
-from dmmp.roles.standing import MOST_FREE, Alarm, Standing
+from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
     Asking,
     Confirming,
@@ -77,11 +77,7 @@ class UplinkRole(ParentRole):
 
     def refresh(self, now: Instant, interest: Sequence[Interest]) -> RefreshRequest:
         """Make the Refresh Request that goes to the parent (slide 18)."""
-        record, state = self.record(now), self.state
-        if isinstance(state, Confirming) and state.offer.path and not self.has_place():
-            # Only the parent to be counts on the place to come: below here nobody is served yet.
-            depth, free = len(state.offer.path), min(self.free_below(now), MOST_FREE)
-            record = replace(record, depth=depth, free_slots=free)
+        record = self.record(now)
         self.announced.room = record.free_slots
         if self.standing.is_fed:
             # Its forwarder asks for just what it lacks: nothing needs to be sent on spec.
@@ -323,6 +319,16 @@ class UplinkRole(ParentRole):
         """
         parent = self.parent()
         return parent is not None and parent.record.depth != NOT_JOINED_DEPTH
+
+    def depth(self) -> int | None:
+        """Return how many hops below the source it stands, or will once its place is confirmed.
+
+        Its children are told that too: with 255 they would leave in the meantime, and all at once.
+        """
+        state = self.state
+        if isinstance(state, Confirming) and not self.has_place():
+            return len(state.offer.path)
+        return super().depth()
 
     def is_parent(self, endpoint: Endpoint) -> bool:
         """Tell whether the host at an endpoint is the parent."""

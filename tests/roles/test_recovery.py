@@ -177,41 +177,18 @@ def next_verdict(member: EndHost) -> tuple[list[Action], Instant]:
     raise AssertionError("it never gives its parent up")
 
 
-def test_only_the_refresh_that_confirms_tells_of_the_place_to_come() -> None:
-    """Those below have no way to the source yet, and must not promise one to others."""
+def test_while_it_confirms_a_place_it_tells_of_that_and_of_no_path() -> None:
+    """With 255 its children would look for other places, all at once, for the time of an answer."""
     member = with_backup()
     adopt(member, 9, 11.0)
-    actions, now = until_lost(member, 12.0)
+    actions, _ = until_lost(member, 12.0)
     refreshes = {send.to: send.message for send in sends(actions, RefreshRequest)}
     confirming, told = refreshes[at(4)], refreshes[at(9)]
     assert isinstance(confirming, RefreshRequest) and isinstance(told, RefreshRequest)
     assert (confirming.sender.depth, confirming.root_path) == (2, ())
     # Three of its own, two below its child: the parent counts on them.
     assert confirming.sender.free_slots == 5
-    assert (told.kind, told.sender.depth, told.root_path) == (RefreshKind.PARENT, 255, ())
-    assert told.sender.free_slots == 0
-    probe = request_from(77, ProbeRequest, timestamp=1)
-    said = body(member.receive(probe, at(77), now + 0.01), ProbeResponse).sender
-    assert (said.depth, said.free_slots) == (255, 0)
-
-
-def test_a_child_is_told_of_the_place_once_it_is_confirmed() -> None:
-    member = with_backup()
-    adopt(member, 9, 11.0)
-    actions, now = until_lost(member, 12.0)
-    (confirm,) = [send for send in sends(actions, RefreshRequest) if send.to == at(4)]
-    served = answer(
-        confirm,
-        RefreshResponse,
-        4,
-        sender=super_node(4),
-        super_node=HostId(4),
-        root_path=(HostId(2),),
-    )
-    told = [s for s in sends(member.receive(served, at(4), now), RefreshRequest) if s.to == at(9)]
-    (path,) = [send.message for send in told]
-    assert isinstance(path, RefreshRequest)
-    assert (path.sender.depth, path.root_path) == (2, (4, 2))
+    assert (told.kind, told.sender.depth, told.root_path) == (RefreshKind.PARENT, 2, ())
 
 
 def test_where_children_are_full_its_own_child_is_not_asked() -> None:

@@ -155,15 +155,6 @@ def keeps_interest(original: Function) -> Function:
     return on_subscribe
 
 
-def with_any_parent(original: Function) -> Function:
-    """Count a place below an orphan as one."""
-
-    def has_place(self: UplinkRole) -> bool:
-        return self.parent() is not None
-
-    return has_place
-
-
 def without_ancestors(original: Function) -> Function:
     """Judge an applicant as if nobody were above this host."""
 
@@ -302,8 +293,6 @@ MUTANTS = [
             swapped(UplinkRole, "may_hang_below", always(True)),
             swapped(ParentRole, "judge", without_ancestors),
             swapped(ParentRole, "_place_for", without_ancestors),
-            # By itself the check is seldom needed: below an orphan nobody is offered a place.
-            swapped(UplinkRole, "has_place", with_any_parent),
         ),
     ),
 ]

@@ -227,22 +227,6 @@ def children_told(tester: Tester) -> None:
     tester.equal(Status(refresh(child).status), Status.SUCCESS, "the answer to a child then")
 
 
-@case("7/52", "While it confirms at a backup children hear of no path", "member", seconds=30.0)
-def children_told_while_confirming(tester: Tester) -> None:
-    stage, backups, _ = with_relatives(tester)
-    for peer in backups:
-        answer_refresh(peer, RefreshKind.CHILD, lambda message: None)
-    child = add_child(tester, interest=EVERYTHING)
-    stream = Stream(tester)
-    stream.begin(stage.parent)
-    stream.flow(stage.parent)
-    child.forget()
-    stage.parent.vanish()
-    said = child.expect(RefreshRequest, within=2.0, where=of_kind(RefreshKind.PARENT))
-    tester.equal(said.sender.depth, 255, "the depth that the children are told")
-    tester.equal(said.root_path, (), "the root path that the children are told")
-
-
 @case("7/53", "What a relative says of the parent is a reason to probe it", "member", seconds=25.0)
 def relative_reports(tester: Tester) -> None:
     stage, _, siblings = with_relatives(tester)
