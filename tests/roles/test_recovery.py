@@ -385,6 +385,9 @@ def test_a_super_node_that_only_another_rp_names_is_a_relative() -> None:
     # It stays the same one as long as it is named.
     member.standing.kinship.name([super_node(6)])
     assert relatives() == [4, 6]
+    # Who is silent is none, however long it is named.
+    member.role.unanswered.add(HostId(6))  # type: ignore[attr-defined]
+    assert relatives() == [4, 5]
     # A second address of the same RP is no second opinion.
     (first, second) = points
     second.identity = first.identity
