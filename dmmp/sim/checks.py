@@ -91,7 +91,9 @@ class Bounds:
             + 2 * parameters.leave_move
             + parameters.leave_wait
             + 0.5,
-            relatives=parameters.hold_mesh + parameters.refresh_mesh + probing,
+            # A child that went unheard is named to its siblings, and by them to their children,
+            # until each has asked once more.
+            relatives=parameters.hold_cluster + probing + 2 * 1.2 * parameters.refresh_cluster,
             registry=parameters.hold_rp + parameters.refresh_rp + probing,
             moving=1.2 * parameters.refresh_cluster + 2.0,
             settled=2.0,
