@@ -49,10 +49,11 @@ class Doorman:
         counters: dict[str, int],
         clock: Callable[[], Instant] = time.monotonic,
     ) -> None:
-        """His answers are counted as `control_sent`; few where this host `forwards` data."""
+        """His answers are counted as `control_sent`; few where this host `forwards` data.
+
+        What the kernel drops by lot is counted as `sieved`.
+        """
         self.on_duty = False
-        self.sieved = 0
-        """What the kernel has dropped by lot; it counts that as found no room."""
         self.shares = Shares()
         self._associations = associations
         self._answers = self._left = ANSWERS if forwards else ANSWERS_OF_A_POINT
@@ -62,6 +63,11 @@ class Doorman:
         self._plain = self._bearing = self._refused = 0
         self._socket: socket.socket | None = None
         self._sieve: Sieve | None = None
+
+    @property
+    def sieved(self) -> int:
+        """Datagrams dropped by lot, which the kernel counts with those that found no room."""
+        return self._counters["sieved"]
 
     def serve(self, opened: socket.socket) -> None:
         """Answer through this socket, and sieve what comes to it."""
@@ -117,7 +123,7 @@ class Doorman:
         before = shares.plain, shares.bearing
         backlog, dropped = self._sieve.look()
         if not shares.are_whole:
-            self.sieved += dropped - shares.dropped
+            self._counters["sieved"] += dropped - shares.dropped
         shares.adjust(backlog, dropped, self._plain, self._bearing, self._refused)
         self._plain = self._bearing = self._refused = 0
         if before != (shares.plain, shares.bearing):

@@ -154,7 +154,7 @@ class Driver:
         self.clock = clock
         self.counters = {"control_received": 0, "control_sent": 0, "malformed": 0}
         self.counters |= {"no_forwarder": 0, "not_registered": 0, "unsent": 0}
-        self.counters["control_queue_full"] = 0
+        self.counters |= {"control_queue_full": 0, "sieved": 0}
         self.session: SessionId = NO_SESSION
         self.host_id: HostId = NO_HOST
         self.tree_version = 0

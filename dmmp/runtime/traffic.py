@@ -23,7 +23,9 @@ REASONS = ("ttl", "no_members", "not_upstream", "duplicate", "malformed", "queue
 """Reasons for drops that every node shows; others are there once they have happened."""
 
 _INTERFACE_DROPS = ("ttl", "loop", "not_udp", "not_named", "malformed", "unwritable")
-_DRIVER_DROPS = ("malformed", "no_forwarder", "not_registered", "unsent", "control_queue_full")
+_DRIVER_DROPS = (
+    "malformed", "no_forwarder", "not_registered", "unsent", "control_queue_full", "sieved",
+)  # fmt: skip
 
 Counts = dict[str, int]
 

@@ -48,7 +48,7 @@ class Scene:
         )
         self.now = 100.0
         self.replied = 0
-        self.counters = {"control_sent": 0}
+        self.counters = {"control_sent": 0, "sieved": 0}
         self.doorman = Doorman(self.associations, forwards, self.counters, lambda: self.now)
         self.socket = opened
         self.socket.employ(self.doorman)

@@ -271,6 +271,15 @@ def renewed_keys() -> dict[int, bytes]:
     return renewed
 
 
+def extract(sheet: Sheet) -> None:
+    """Go from a secret and a session's name to what all keys are expanded from."""
+    sheet.given("secret", b"correct horse battery staple")
+    sheet.given("session name", b"film")
+    sheet.step("session id", "SHA-256, first 4 bytes", data=("session name",))
+    sheet.step("salt", "SHA-256", data=("session name",))
+    sheet.step("extracted", "HKDF-Extract", salt=("salt",), material=("secret",))
+
+
 def shared_secret() -> Sheet:
     """Make the sheet of what follows from a shared secret and a session's name."""
     sheet = Sheet(
@@ -279,11 +288,7 @@ def shared_secret() -> Sheet:
         "Session film, secret `correct horse battery staple`: the session's id, the keys of all "
         "its hosts, and what handshakes of either mode begin with.",
     )
-    sheet.given("secret", b"correct horse battery staple")
-    sheet.given("session name", b"film")
-    sheet.step("session id", "SHA-256, first 4 bytes", data=("session name",))
-    sheet.step("salt", "SHA-256", data=("session name",))
-    sheet.step("extracted", "HKDF-Extract", salt=("salt",), material=("secret",))
+    extract(sheet)
     for name, public, operation in (
         ("static key", "static public key", "X25519 public key"),
         ("signing key", "public signing key", "Ed25519 public key"),

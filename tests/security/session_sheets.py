@@ -16,6 +16,7 @@ from dmmp.security.session_file import Contact, SessionFile
 from dmmp.types import HostId, SessionId
 from tests.examples import IPV4_PACKET
 from tests.key_examples import key_examples
+from tests.security.data_sheets import extract
 from tests.security.derivations import Part, Sheet, number
 
 FLAG_HEARTBEAT, FLAG_SEALED, FLAG_SIGNED = 0x01000000, 0x02000000, 0x08000000
@@ -87,11 +88,7 @@ def shared_data() -> Sheet:
         "Session film, secret `correct horse battery staple`: a packet of the source, its "
         "Heartbeat, and channel 0 with a Rekey. There is no manifest. The keys are for tests only.",
     )
-    sheet.given("secret", b"correct horse battery staple")
-    sheet.given("session name", b"film")
-    sheet.step("session id", "SHA-256, first 4 bytes", data=("session name",))
-    sheet.step("salt", "SHA-256", data=("session name",))
-    sheet.step("extracted", "HKDF-Extract", salt=("salt",), material=("secret",))
+    extract(sheet)
     label = b"DMMP shared secret: signing key"
     sheet.step("signing key", "HKDF-Expand, 32 bytes", key=("extracted",), info=(label,))
     sheet.step("public signing key", "Ed25519 public key", seed=("signing key",))
