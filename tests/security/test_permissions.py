@@ -102,3 +102,12 @@ def test_who_passes_an_application_down_is_not_the_applicant() -> None:
     applicant = HostRecord(host=HostId(9), endpoint=ELSEWHERE, out_degree=100)
     message = JoinRequest(applicant=applicant)
     assert permitted(message, MEMBER, SENDER) is message
+
+
+def test_an_applicant_is_known_by_its_id_whatever_endpoint_it_names() -> None:
+    applicant = HostRecord(host=HostId(9), endpoint=ELSEWHERE, out_degree=100)
+    heard = permitted(JoinRequest(source=HostId(9), applicant=applicant), MEMBER, SENDER)
+    assert isinstance(heard, JoinRequest) and heard.applicant.out_degree == 8
+    claims = HostRecord(host=HostId(9), endpoint=ELSEWHERE, flags=HostFlag.SUPER_NODE)
+    with pytest.raises(AuthenticationError):
+        permitted(JoinRequest(source=HostId(9), applicant=claims), MEMBER, SENDER)
