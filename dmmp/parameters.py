@@ -99,7 +99,7 @@ class Parameters:
     super_nodes_most: int = 100  # slide 15: no more than one hundred
     choose_after: float = 0.5  # slide 9: hosts collected before the source chooses
     build_window: float = 5.0  # slide 9: after the first super node, joins are first-build ones
-    mesh_links: int = 3  # Decision 15: nearest k
+    mesh_links: int = 8  # Decision 15: nearest k
     mesh_random_links: int = 1  # Decision 15: plus one random
     rebuild_after: float = 0.3  # Decision 15: link state settles before the tree is computed
 
@@ -206,7 +206,7 @@ AT_MOST: dict[str, tuple[float, str]] = {
     "candidates": (12, "so many fit into one message, Decision 13"),
     "candidates_placed": (12, "so many fit into one message, Decision 13"),
     "super_nodes_most": (100, "slide 15"),
-    "mesh_links": (50, "one hundred fit into one message, with the random ones"),
+    "mesh_links": (50, "one hundred fit into one message, with the others"),
     "mesh_random_links": (49, "one hundred fit into one message, with the nearest"),
     "pass_down": (255, "a byte in the Join Request"),
     "path": (64, "so many ids fit into one message, Decision 17"),

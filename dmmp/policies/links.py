@@ -26,14 +26,18 @@ def choose_links(
     rng: Random,
     held: Sequence[HostId] = (),
 ) -> tuple[HostId, ...]:
-    """Choose mesh neighbours: the nearest k, one random, one of smaller id or the source.
+    """Choose mesh neighbours: the nearest k, the source, one random, one of smaller id if need be.
 
-    `measured` maps super nodes and the source to round-trip microseconds. The last kind makes the
-    mesh connected by construction: following it leads from every super node to the source. A random
-    link that is `held` stays, so that the tree does not change with every choice.
+    `measured` maps super nodes and the source to round-trip microseconds. Without the link to the
+    source, places there would stay free as soon as others are nearer. Where the source was not
+    measured, the last kind makes the mesh connected by construction: following it leads from every
+    super node to the source. A random link that is `held` stays, so that the tree does not change
+    with every choice.
     """
     ranked = sorted(measured, key=lambda host: (measured[host], host))
     links = ranked[: parameters.mesh_links]
+    if source in measured and source not in links:
+        links.append(source)
     rest = [host for host in ranked if host not in links]
     for _ in range(min(parameters.mesh_random_links, len(rest))):
         stays = [host for host in rest if host in held] or rest

@@ -108,7 +108,7 @@ def test_two_ends_that_measured_differently_still_agree() -> None:
     st.dictionaries(st.integers(1, 60).map(HostId), st.integers(0, 300_000), max_size=40),
     st.integers(0, 1 << 32),
 )
-def test_links_are_the_nearest_one_random_and_one_that_leads_to_the_source(
+def test_links_are_the_nearest_the_source_one_random_and_one_that_leads_there(
     me: int, measured: dict[HostId, int], seed: int
 ) -> None:
     measured.pop(HostId(me), None)
@@ -117,6 +117,7 @@ def test_links_are_the_nearest_one_random_and_one_that_leads_to_the_source(
     assert set(nearest) <= set(links) <= set(measured)
     assert len(links) == len(set(links))
     assert len(links) <= PARAMETERS.mesh_links + PARAMETERS.mesh_random_links + 1
+    assert SOURCE in links or SOURCE not in measured
     anchors = [host for host in measured if host == SOURCE or host < me]
     assert not anchors or any(host in anchors for host in links)
 
