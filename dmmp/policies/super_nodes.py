@@ -34,6 +34,8 @@ def choose(
     chosen: list[HostRecord] = []
     slots = source_out_degree + sum(mesh_share(host.out_degree) for host in present)
     count = len(present)
+    if count >= min(parameters.super_nodes_most, slots):
+        return chosen  # A crowd asks for this often, and looking at everybody costs.
     want = wanted_count(hosts, parameters)
     taken = {host.host for host in present}
     ranked = sorted(candidates, key=lambda host: (not _offers(host), by_capacity(host)))
