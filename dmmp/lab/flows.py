@@ -28,10 +28,9 @@ from dmmp.lab.feeding import WISH, Feeding
 from dmmp.lab.frame import HEADERS
 from dmmp.lab.overlay import Run
 from dmmp.lab.score import INTERVAL, LEAST_UP, WINDOW
+from dmmp.lab.state import is_super_node, state_figures, state_samples
 from dmmp.messages import DataRequest, Heartbeat
 from dmmp.messages.local import Silence
-from dmmp.roles.end_host import EndHost
-from dmmp.roles.super_node import SuperNode
 from dmmp.sim.carrying import GROUP, PROGRAM
 from dmmp.sim.cast import Parts
 from dmmp.sim.node import Node
@@ -271,7 +270,7 @@ class FlowRun(Run):
         members = slice(1, None)
         rates = octets[members] / up[members]
         alive = [number for number in range(1, len(self.hosts)) if self.hosts[number].alive]
-        state = [float(_entries(self.hosts[number], self.world.now)) for number in alive]
+        state = state_samples([self.hosts[number] for number in alive], world.now)
         figures = {
             "delivery_ratio": float(
                 stream.got[members].sum() / max(1, stream.expected[members].sum())
@@ -283,31 +282,21 @@ class FlowRun(Run):
             "source_control_bytes": float(octets[0] / up[0]),
             "delay_mean": float((delays[heard] / got[heard]).mean()) if len(heard) else 0.0,
             "hosts_without_place": float((~stream._fed & stream.up).sum()),
-            "state_entries": float(np.mean(state)),
-            "state_entries_max": max(state),
             "out_degree_max": float(world.branches().max()),
+            **state_figures(self.hosts, self.point, world.now),
         }
-        is_core = np.array([_is_super_node(self.hosts[number]) for number in alive], dtype=np.bool_)
+        is_core = np.array([is_super_node(self.hosts[number]) for number in alive], dtype=np.bool_)
         for name, chosen in (("member", ~is_core), ("core", is_core)):
             if chosen.any():
                 these = np.array(alive)[chosen]
                 spent = float(octets[these].sum() / up[these].sum())
                 figures[f"{name}_control_bytes"] = spent
-                figures[f"{name}_state_entries"] = float(np.array(state)[chosen].mean())
         if stream.recoveries:
             figures["recovery_seconds"] = float(np.mean(stream.recoveries))
         if stream.joins:
             figures["join_seconds"] = float(np.mean(stream.joins))
         samples = {"recovery": stream.recoveries, "join": stream.joins, "state": state}
         return Measured(figures, samples)
-
-
-def _entries(node: Node, now: float) -> int:
-    return sum(size for _, size in node.view(now).tables)
-
-
-def _is_super_node(node: Node) -> bool:
-    return isinstance(node.host, EndHost) and isinstance(node.host.role, SuperNode)
 
 
 def play(case: Case) -> Measured:

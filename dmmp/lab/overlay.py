@@ -22,6 +22,7 @@ from dmmp.lab.constructions import measure
 from dmmp.lab.failures import CHURNS, Change, Plan
 from dmmp.lab.frame import HEADERS, Relative
 from dmmp.lab.score import WINDOW, Score
+from dmmp.lab.state import entries_of, state_figures, state_samples
 from dmmp.lab.underlays import places, underlay
 from dmmp.lab.uplinks import UPLINKS, uplink_rates
 from dmmp.messages import Message
@@ -173,7 +174,7 @@ class Run:
                 found.append(None)
                 continue
             below = [self._index[id(each)] for each in node.downstream.values() if each is not None]
-            entries = sum(size for _, size in node.view(self.world.now).tables)
+            entries = entries_of(node, self.world.now)
             found.append(Seat(node, None if parent < 0 else parent, below, entries))
         return found
 
@@ -258,6 +259,11 @@ def _settled(made: Run) -> Measured:
     parents = made.parents()
     measured = measure(made.underlay, parents, made.degrees)
     measured.figures |= _control(made.hosts, before, case.seconds)
+    measured.figures |= state_figures(made.hosts, made.point, world.now)
+    measured.samples = {
+        **measured.samples,
+        "state": state_samples(made.hosts[1:], world.now),
+    }
     return measured
 
 
