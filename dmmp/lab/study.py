@@ -74,7 +74,10 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Many cases with one purpose; `limits` keeps protocols out of networks too large for them."""
+    """Many cases with one purpose; `limits` keeps protocols out of networks too large for them.
+
+    Sizes from `once_from` up are run with the first seed only.
+    """
 
     name: str
     title: str
@@ -89,6 +92,7 @@ class Study:
     text: str = ""
     options: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     limits: tuple[tuple[str, int], ...] = ()
+    once_from: int = MOST_HOSTS + 1
     figures: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     references: tuple[Published, ...] = ()
@@ -106,6 +110,7 @@ class Study:
                 self.protocols,
             )
             if hosts <= limits.get(protocol, hosts)
+            and (hosts < self.once_from or seed == self.seeds[0])
             and (churn == "none" or protocol not in STATIC)
         ]  # fmt: skip
 
@@ -282,6 +287,7 @@ def _study(table: _Table) -> Study:
         text=table.text("text", ""),
         options=tuple(_options(table.table("options"))),
         limits=tuple(_limits(table.table("limits"))),
+        once_from=int(table.number("once_from", 2, MOST_HOSTS + 1, MOST_HOSTS + 1)),
         figures=table.texts("figures", ()),
         pictures=tuple(_picture(each) for each in table.tables("pictures")),
         references=tuple(_published(each) for each in table.tables("references")),

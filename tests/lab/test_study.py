@@ -60,6 +60,12 @@ def test_a_study_is_every_combination_seeds_outermost() -> None:
     assert [case.seed for case in cases] == sorted(case.seed for case in cases)
 
 
+def test_from_a_size_on_one_seed_is_enough() -> None:
+    cases = parse_study(SMALL + "\nonce_from = 64\n", "small.toml").cases()
+    assert {case.seed for case in cases if case.hosts < 64} == {1, 2}
+    assert {case.seed for case in cases if case.hosts >= 64} == {1}
+
+
 def test_options_and_limits_are_those_of_their_protocol() -> None:
     study = parse_study(FULL, "full.toml")
     cases = study.cases()
