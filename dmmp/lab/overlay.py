@@ -288,6 +288,7 @@ VARIANTS: dict[str, dict[str, float | int]] = {
     "dmmp-slides": {"nearing_look": 0.0},
     "dmmp-moves": {"nearing_hops": float("inf")},
     "dmmp-narrow": {"nearing_width": 4},
+    "dmmp-thin": {"mesh_links": 3},
     "dmmp-patient": {
         "nearing_look": 0.0,
         "candidates": 4,
@@ -302,9 +303,9 @@ VARIANTS: dict[str, dict[str, float | int]] = {
         "hold_rp": 400.0,
     },
 }
-"""The protocol as it is; without one or the other part of Decision 75; and, for the
-largest sessions, with long periods and nobody who looks for shorter ways. Longer ones would not do:
-so long the places of the dead are taken."""
+"""The protocol as it is; without one or the other part of Decision 75; with few links to grow the
+core tree over (Decision 15); and, for the largest sessions, with long periods and nobody who looks
+for shorter ways. Longer ones would not do: so long the places of the dead are taken."""
 
 
 def parameters_of(case: Case) -> Parameters:

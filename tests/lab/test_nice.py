@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 
 from dmmp.lab.arena import Arena, arena
 from dmmp.lab.case import Case
-from dmmp.lab.frame import Data, Send
+from dmmp.lab.frame import Action, Data, Send
 from dmmp.lab.relatives.clusters import MOST, K, centre, distance, radius, split
+from dmmp.lab.relatives.hierarchy import BEAT
 from dmmp.lab.relatives.nice import Nice
 from dmmp.lab.relatives.repair import FIRST, MEMORY, WINDOW, Nack, Repair
+from dmmp.lab.relatives.words import Ask, Claim, Join, Merge, Query, Roster, Top
 
 HOSTS = 60
 SIDE = 0.08
@@ -194,3 +197,80 @@ def test_nothing_is_asked_for_ever() -> None:
     while repair.due < 100.0:
         asked += len(repair.ask(repair.due, [9], {}))
     assert 0 < asked < 10
+
+
+def member(host: int, *rosters: Roster, rendezvous: int = 0) -> Nice:
+    """Return a host that is in these clusters, by the words of their leaders."""
+    nice = Nice(host, rendezvous, Random(1), repair=False)
+    nice.wake(0.0)
+    for roster in rosters:
+        nice.receive(roster, roster.leader, 1.0)
+    return nice
+
+
+def roster(layer: int, leader: int, *hosts: int, above: tuple[int, ...] = ()) -> Roster:
+    return Roster(layer, leader, hosts, {}, above, (), 1.0)
+
+
+def said(actions: Sequence[Action], kind: type) -> list[Send]:
+    return [each for each in actions if isinstance(each, Send) and isinstance(each.message, kind)]
+
+
+def test_an_heir_asks_those_of_the_layer_above_who_are_alive() -> None:
+    nice = member(5, roster(0, 9, 5, 6, 9, above=(1, 9, 2, 3, 4)))
+    for dead in (1, 2):
+        nice.lost(dead, 2.0)
+    joins = said(nice.lost(9, 3.0), Join)
+    assert joins == [Send(3, Join(1, 5)), Send(4, Join(1, 5))]
+
+
+def test_an_heir_that_nobody_takes_asks_again_at_once_if_who_was_asked_is_dead() -> None:
+    nice = member(5, roster(0, 9, 5, 6, 9, above=(1, 9, 2, 3, 4)))
+    nice.lost(9, 3.0)
+    joins = said(nice.lost(1, 3.5), Join)
+    assert {join.to for join in joins} <= {2, 3, 4}
+    assert joins
+    # Those who were not asked are no reason.
+    assert not said(nice.lost(77, 3.6), Join)
+
+
+def test_an_heir_that_nobody_takes_asks_others_before_its_next_heartbeat() -> None:
+    nice = member(5, roster(0, 9, 5, 6, 9, above=(1, 9, 2, 3, 4)))
+    asked = {join.to for join in said(nice.lost(9, 3.0), Join)}
+    while (due := nice.next_alarm()) is not None and due < 3.0 + BEAT:
+        asked |= {join.to for join in said(nice.wake(due), Join) if join.message == Join(1, 5)}
+    assert asked >= {1, 2, 3, 4}
+
+
+def test_a_host_that_was_taken_for_the_top_is_told_who_is() -> None:
+    rendezvous = member(0)
+    assert not said(rendezvous.receive(Claim(2), 59, 5.0), Top)
+    told = said(rendezvous.receive(Claim(3), 70, 5.1), Top)
+    assert told == [Send(59, Top(70, 3))]
+    # And it looks for its place there.
+    other = member(59, roster(0, 9, 59, 58, above=(4, 9)))
+    other.lost(9, 3.0)
+    assert not said(other.receive(Top(59, 0), 0, 3.1), Ask)
+    assert said(other.receive(Top(70, 3), 0, 5.0), Ask) == [Send(0, Ask())]
+    assert said(other.receive(Top(70, 3), 0, 5.1), Query) == [Send(70, Query(3, False))]
+
+
+def test_who_opens_a_layer_while_it_looks_for_a_place_there_takes_the_place() -> None:
+    """Two would tell each other for ever that they lead, with all below one of them cut off."""
+    nice = member(100, roster(0, 9, 9, 100, 101))
+    nice.lost(9, 2.0)
+    # It leads in layer 0 now and looks for a place in layer 1, where another comes to it first.
+    nice.receive(Top(12, 3), 0, 2.05)
+    nice.receive(Join(1, 363), 363, 2.1)
+    assert nice.layers[1].members == {100, 363}
+    answer = nice.receive(roster(1, 401, 100, 401, 402, above=(12, 401)), 401, 2.2)
+    assert said(answer, Merge) == [Send(401, Merge(1, (363,)))]
+    assert nice.layers[1].leader == 401
+
+
+def test_who_is_put_out_of_a_layer_that_it_belongs_to_asks_those_who_are_in_it() -> None:
+    nice = member(5, roster(0, 9, 5, 6, 9, above=(40, 9)))
+    nice.lost(9, 1.5)
+    nice.receive(roster(1, 40, 5, 20, 30, 40), 40, 2.0)
+    joins = said(nice.receive(roster(1, 40, 20, 30, 40), 40, 3.0), Join)
+    assert joins == [Send(40, Join(1, 5)), Send(20, Join(1, 5))]

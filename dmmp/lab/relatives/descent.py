@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Final, NamedTuple
 
@@ -23,13 +24,20 @@ class Say(NamedTuple):
 
 
 class Descent:
-    """One search for a cluster of layer `target`."""
+    """One search for a cluster of layer `target`.
 
-    def __init__(self, host: int, rendezvous: int, target: int, rng: Random) -> None:
+    `known` are hosts that were in such a cluster lately. Two of them are asked at each beginning,
+    in turn, for the top that the rendezvous host names may be dead.
+    """
+
+    def __init__(
+        self, host: int, rendezvous: int, target: int, rng: Random, known: Sequence[int] = ()
+    ) -> None:
         self.target = target
         self.fed_by: int | None = None
         self.due = 0.0
         self._host, self._rendezvous, self._rng = host, rendezvous, rng
+        self._known, self._asked = list(known), set[int]()
         self._layer = -1
         self._waiting: set[int] = set()
         self._best: tuple[float, int] | None = None
@@ -39,7 +47,15 @@ class Descent:
         self._layer = -1
         self._waiting, self._best = set(), None
         self.due = now + self._rng.uniform(RETRY, 2 * RETRY)
-        return [Say(self._rendezvous, Ask())]
+        first, later = self._known[:2], self._known[2:]
+        self._known, self._asked = later + first, set(first)
+        join = Join(self.target, self._host)
+        return [Say(self._rendezvous, Ask()), *(Say(host, join) for host in first)]
+
+    def lost(self, host: int, now: float) -> list[Say]:
+        """Begin again at once if a host that was asked is dead."""
+        self._known = [other for other in self._known if other != host]
+        return self.start(now) if host in self._asked else []
 
     def on_top(self, top: Top, now: float) -> list[Say]:
         """Go on from the host at the top."""
@@ -88,6 +104,7 @@ class Descent:
 
     def _query(self, host: int, layer: int, now: float) -> list[Say]:
         self._layer = layer
+        self._asked.add(host)
         self.due = now + PATIENCE
         words: list[Say] = []
         feed = self.target == 0
@@ -98,5 +115,6 @@ class Descent:
 
     def _join(self, host: int, now: float) -> list[Say]:
         self._layer = -1
+        self._asked.add(host)
         self.due = now + self._rng.uniform(RETRY, 2 * RETRY)
         return [Say(host, Join(self.target, self._host))]

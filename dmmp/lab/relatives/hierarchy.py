@@ -122,8 +122,15 @@ class Hierarchy:
 
     def _descend(self, target: int, now: float) -> None:
         if self._descent is None or self._descent.target != target:
-            self._descent = Descent(self.host, self._rendezvous, target, self.rng)
+            known = self._peers() if target and target == len(self.layers) else ()
+            self._descent = Descent(self.host, self._rendezvous, target, self.rng, known)
             self._say_all(self._descent.start(now), now)
+
+    def _peers(self) -> list[int]:
+        """Name those who were in the cluster above that of the topmost layer here, its leader
+        first, as the leader that failed had said."""
+        cluster = self.layers[-1]
+        return [host for host in cluster.above if host not in cluster.members]
 
     def _arrived(self, layer: int, now: float) -> None:
         """End the search that led to a cluster."""
@@ -145,11 +152,18 @@ class Hierarchy:
         stale = top is None or now - self._top_heard > BEAT + GRACE
         if top is None or stale or sender == top[0] or claim.layer > top[1]:
             self._top, self._top_heard = (sender, claim.layer), now
+            if top is not None and sender != top[0]:
+                # It claimed a lower layer when no top was known. Untold, it would think itself the
+                # top, and part the hosts below it from all others, until its next claim.
+                self.say(top[0], Top(*self._top), now)
         else:
             self.say(sender, Top(*top), now)
 
     def _on_top(self, top: Top, _: int, now: float) -> None:
-        if self._descent is not None:
+        if self._descent is not None and top.host == self.host and self._descent.target:
+            # Nobody is above: those who come are taken into a new layer.
+            self._descent = None
+        elif self._descent is not None:
             self._say_all(self._descent.on_top(top, now), now)
         elif top.host != self.host and self.layers and self.leads(len(self.layers) - 1):
             self._descend(len(self.layers), now)
@@ -204,8 +218,13 @@ class Hierarchy:
             above = (upper.leader, *sorted(upper.members - {upper.leader}))
         cluster.table[self.host] = self._row(cluster.members)
         # The order of the members says who leads next: all have to agree without a word.
-        members = by_radius(cluster.table, cluster.members)
-        return Roster(layer, self.host, members, dict(cluster.table), above, cluster.crew, now)
+        return Roster(
+            layer, self.host, self._heirs(cluster), dict(cluster.table), above, cluster.crew, now
+        )
+
+    def _heirs(self, cluster: Cluster) -> tuple[int, ...]:
+        """Order the members of a cluster as they are to lead it."""
+        return by_radius(cluster.table, cluster.members)
 
     def _row(self, members: Collection[int]) -> Row:
         known = self.distances
@@ -244,7 +263,10 @@ class Hierarchy:
             if roster.leader == self.host:
                 return False
             others = tuple(sorted(current.members - {self.host}))
-            if others and roster.leader > self.host:
+            # Who opened a layer to others while it looked for a place there itself takes the place:
+            # else two would refuse each other for ever.
+            asked = self._descent is not None and self._descent.target == layer
+            if others and roster.leader > self.host and not asked:
                 # Two that both lead: the lower number stays.
                 self.say(sender, self._roster(layer, now), now)
                 return False
@@ -289,20 +311,25 @@ class Hierarchy:
                 self.say(cluster.leader, roster, now)
 
     def _reign(self, layer: int, now: float) -> None:
-        """Begin to lead: tell the members, and find a place one layer up."""
+        """Begin to lead: tell the members, and find a place one layer up. Who was there is known
+        from the old leader's heartbeats. Some may have failed as well, so others are asked, and the
+        rendezvous host, until one takes this host in (Banerjee et al.; NICE in OverSim)."""
         cluster = self.layers[layer]
         for host in cluster.members:
             cluster.heard[host] = now
         self._announce(layer, now)
         if layer + 1 == len(self.layers):
-            peers = [host for host in cluster.above if host not in cluster.members]
-            if peers:
-                for peer in peers[:2]:
-                    self.say(peer, Join(layer + 1, self.host), now)
+            if self._peers():
+                # There was a layer above: who led here before was in it.
+                self._descend(layer + 1, now)
             self._claim_at = now + PLACED
 
     def _cut(self, layer: int, now: float) -> None:
         """Be in no cluster of a layer any more, nor above."""
+        if 0 < layer < len(self.layers):
+            # To be asked first if this host has to come back.
+            left = self.layers[layer]
+            self.layers[layer - 1].above = (left.leader, *sorted(left.members - {left.leader}))
         del self.layers[layer:]
         self.changed()
 

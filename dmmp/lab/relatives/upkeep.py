@@ -99,6 +99,10 @@ class Upkeep(Hierarchy):
         """Take for dead at once whom the arena says to have failed."""
         if self._top is not None and self._top[0] == host:
             self._top = None
+        for cluster in self.layers:
+            cluster.above = tuple(other for other in cluster.above if other != host)
+        if self._descent is not None:
+            self._say_all(self._descent.lost(host, now), now)
         for layer in reversed(range(len(self.layers))):
             if layer < len(self.layers) and host in self.layers[layer].members:
                 self._dead(layer, host, now)
@@ -192,7 +196,11 @@ class Upkeep(Hierarchy):
             self._descend(0, now)
 
     def _dead(self, layer: int, host: int, now: float) -> None:
-        """Take a member for dead; if it led, the centre of the others does now."""
+        """Take a member for dead."""
+        self._gone(layer, host, now)
+
+    def _gone(self, layer: int, host: int, now: float) -> None:
+        """Do without a member; if it led, its first heir does now."""
         cluster = self.layers[layer]
         cluster.remove(host)
         self.distances.pop(host, None)
@@ -224,7 +232,7 @@ class Upkeep(Hierarchy):
             return
         cluster = self.layers[leave.layer]
         if cluster.leader == sender:
-            self._dead(leave.layer, sender, now)
+            self._gone(leave.layer, sender, now)
             return
         if cluster.leader != self.host:
             return
