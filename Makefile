@@ -54,7 +54,7 @@ draft: setup
 interop: setup
 	.venv/bin/python -m interop.runner $(OPTIONS)
 
-# Everything, also what needs root and minutes.
+# Everything, also what needs root: under ten minutes on two cores.
 test: setup
 	.venv/bin/python -m tests all
 

@@ -6,6 +6,7 @@ wire type. What is drawn can be encoded and comes back equal from `decode` (Deci
 
 from __future__ import annotations
 
+import functools
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -119,7 +120,16 @@ def headers(cls: type[Message]) -> dict[str, st.SearchStrategy[Any]]:
 
 def messages(*classes: type[Message]) -> st.SearchStrategy[Message]:
     """Draw a message of one of the classes, of any class if none is named."""
-    return st.one_of([_messages_of(cls) for cls in classes or tuple(REGISTRY.values())])
+    return _messages(tuple(int(cls.OPTION) for cls in classes))
+
+
+@functools.cache
+def _messages(options: tuple[int, ...]) -> st.SearchStrategy[Message]:
+    """Draw as `messages` does, by the same strategy each time.
+
+    Hypothesis examines each one that it has not seen, which takes longer than to draw from it.
+    """
+    return st.one_of([_messages_of(REGISTRY[option]) for option in options or REGISTRY])
 
 
 def _messages_of(cls: type[Message]) -> st.SearchStrategy[Message]:

@@ -117,6 +117,7 @@ def test_a_picture_of_an_unknown_kind_is_refused_before_anything_is_measured() -
 
 
 @pytest.mark.namespace
+@pytest.mark.alone
 def test_every_relay_carries_a_stream_to_every_child(tmp_path: Path) -> None:
     """Built on the spot; everything that is sent arrives as often as there are children."""
     relays = Relays(build("relay", tmp_path), build("traffic", tmp_path))
@@ -132,6 +133,7 @@ def test_every_relay_carries_a_stream_to_every_child(tmp_path: Path) -> None:
 
 
 @pytest.mark.namespace
+@pytest.mark.alone
 def test_the_document_has_figures_ratios_and_goals(tmp_path: Path) -> None:
     """As another program reads it."""
     path = tmp_path / "bench.json"

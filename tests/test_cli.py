@@ -31,6 +31,7 @@ from dmmp.runtime import node
 from dmmp.runtime.control import DIRECTORY_VARIABLE
 from dmmp.runtime.node import NodeOptions
 from dmmp.runtime.observe import EventLines
+from tests.marks import slow
 
 SECONDS = 30
 
@@ -195,6 +196,7 @@ def test_what_a_user_wants_of_a_node_reaches_it(
     assert told == ((True, 20e6, 0.2, 0.02) if wanted else (False, None, None, 0.0))
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_one_clear_line(environment: dict[str, str]) -> None:
     with rendezvous_point(environment) as (_, address):
         done = run(environment, "rp", "--session", "demo", "--listen", address)
@@ -202,6 +204,7 @@ def test_a_taken_port_is_one_clear_line(environment: dict[str, str]) -> None:
     assert "is taken" in done.stderr and "--listen" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_taken_name_is_one_clear_line(environment: dict[str, str]) -> None:
     with rendezvous_point(environment, "--name", "point"):
         done = run(
@@ -210,6 +213,7 @@ def test_a_taken_name_is_one_clear_line(environment: dict[str, str]) -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--name" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_unknown_session_is_one_clear_line(environment: dict[str, str]) -> None:
     with rendezvous_point(environment) as (_, address):
         done = run(environment, "super-node", "--rp", address, "--session", "other")
@@ -217,6 +221,7 @@ def test_an_unknown_session_is_one_clear_line(environment: dict[str, str]) -> No
     assert "'other'" in done.stderr and "--session" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_session_that_one_of_two_rendezvous_points_serves_is_found(
     environment: dict[str, str],
 ) -> None:
@@ -329,7 +334,7 @@ def test_an_unknown_name_is_tried_again_and_said(environment: dict[str, str]) ->
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, *slow(signal.SIGINT, signal.SIGHUP)])
 def test_nodes_start_show_themselves_and_stop(
     environment: dict[str, str], tmp_path: Path, number: int
 ) -> None:
@@ -358,6 +363,7 @@ STABLE = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_documented_fields_are_there(environment: dict[str, str]) -> None:
     documented = set(
         re.findall(r"^\| `(\w+)`", Path("docs/show.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -413,6 +419,7 @@ def test_decode_says_what_a_datagram_says(environment: dict[str, str]) -> None:
     assert any(row["message"] == "JoinRequest" for row in listed)
 
 
+@pytest.mark.slow
 def test_sim_runs_and_repeats(environment: dict[str, str]) -> None:
     arguments = ("sim", "--members", "5", "--seed", "3", "--json")
     first, second = (json.loads(run(environment, *arguments).stdout) for _ in range(2))

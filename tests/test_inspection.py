@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -295,7 +296,7 @@ def test_hostile_captures_give_packets_or_a_decode_error() -> None:
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    name = "dmmp-inspection"
+    name = f"dmmp-inspection{os.getpid()}"
     subprocess.run(["ip", "netns", "delete", name], capture_output=True)
     subprocess.run(["ip", "netns", "add", name], check=True)
     subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)

@@ -86,10 +86,20 @@ class Source(NamedTuple):
     def tree(self) -> ast.Module:
         return parse(self.text)
 
+    @property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """What `ast.walk` gives, walked once for all rules."""
+        return walk(self.text)
+
 
 @functools.cache
 def parse(text: str) -> ast.Module:
     return ast.parse(text)
+
+
+@functools.cache
+def walk(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(parse(text)))
 
 
 Finding = tuple[int, str]
@@ -99,7 +109,7 @@ Check = Callable[[Source], Iterator[Finding]]
 def imports(source: Source) -> Iterator[tuple[int, str]]:
     """Give every imported name in full, `dmmp.messages.header` or `dmmp.messages.header.Header`."""
     package = source.path.removesuffix(".py").replace("/", ".").split(".")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -145,7 +155,7 @@ def purity(source: Source) -> Iterator[Finding]:
             yield line, name
         if name.startswith("random.") and name != "random.Random":
             yield line, f"{name}: only random.Random"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
@@ -168,7 +178,7 @@ def file_length(source: Source) -> Iterator[Finding]:
 
 
 def function_length(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno:
             length = node.end_lineno - node.lineno + 1
             if length > FUNCTION_LINES:
@@ -184,14 +194,14 @@ def line_length(source: Source) -> Iterator[Finding]:
 def prints(source: Source) -> Iterator[Finding]:
     if MAY_PRINT.match(source.path):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         function = node.func if isinstance(node, ast.Call) else None
         if isinstance(function, ast.Name) and function.id == "print":
             yield function.lineno, "print"
 
 
 def bare_excepts(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler) and node.type is None:
             yield node.lineno, "except:"
 
@@ -202,7 +212,7 @@ def anys(source: Source) -> Iterator[Finding]:
     for line, name in imports(source):
         if name == "typing.Any":
             yield line, name
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Attribute) and node.attr == "Any":
             yield node.lineno, "Any"
 
@@ -216,7 +226,7 @@ def is_mutable(node: ast.expr | None) -> bool:
 
 
 def mutable_defaults(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             for default in (*node.args.defaults, *node.args.kw_defaults):
                 if is_mutable(default):
@@ -233,13 +243,13 @@ def module_state(source: Source) -> Iterator[Finding]:
             name = target.id if isinstance(target, ast.Name) else ""
             if is_mutable(value) and not re.fullmatch(r"_?[A-Z]\w*|__all__|pytestmark|", name):
                 yield node.lineno, name
-    for inner in ast.walk(source.tree):
+    for inner in source.nodes:
         if isinstance(inner, ast.Global):
             yield inner.lineno, "global " + ", ".join(inner.names)
 
 
 def class_names(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.ClassDef) and node.name.endswith(ENDINGS):
             yield node.lineno, node.name
 
@@ -268,7 +278,7 @@ def is_message(node: ast.ClassDef) -> bool:
 def cited_messages(source: Source) -> Iterator[Finding]:
     if not source.path.startswith("dmmp/messages/"):
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ClassDef) or not is_message(node):
             continue
         if not CITATION.search(ast.get_docstring(node) or ""):
@@ -279,7 +289,7 @@ def cited_parameters(source: Source) -> Iterator[Finding]:
     """Look between each field and the next, where its comment or its docstring is."""
     if source.path != "dmmp/parameters.py":
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ClassDef):
             continue
         for field, following in zip(node.body, [*node.body[1:], None], strict=True):
@@ -292,7 +302,7 @@ def cited_parameters(source: Source) -> Iterator[Finding]:
 
 
 def alarm_docstrings(source: Source) -> Iterator[Finding]:
-    for node in ast.walk(source.tree) if source.path.startswith("dmmp/roles/") else ():
+    for node in source.nodes if source.path.startswith("dmmp/roles/") else ():
         if not isinstance(node, ast.ClassDef) or not node.name.endswith("Alarm"):
             continue
         for member, following in zip(node.body, [*node.body[1:], None], strict=True):

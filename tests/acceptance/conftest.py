@@ -1,4 +1,4 @@
-"""The overlays of the acceptance tests: one that all share, and one for each that breaks it."""
+"""The overlay that the acceptance tests share; those that break theirs make their own."""
 
 from __future__ import annotations
 
@@ -37,15 +37,4 @@ def shared(swept: None) -> Iterator[Overlay]:
         network([*CORE, *MEMBERS, *OTHERS], Path(path)) as overlay,
     ):
         start_all(overlay)
-        yield overlay
-
-
-@pytest.fixture
-def own(swept: None, directory: Path) -> Iterator[Overlay]:
-    """Give an overlay like `shared` that a test may break, with less room in the core.
-
-    Half the members find their places below others, so that they are relays too.
-    """
-    with network([*CORE, *MEMBERS], directory) as overlay:
-        start_all(overlay, super_node_places=4)
         yield overlay

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ Report = dict[str, Any]
 CORE = ("rp", "source", "s1", "s2", "s3")
 MEMBERS = tuple(f"m{number}" for number in range(1, 13))
 OTHERS = ("late", "outsider")
+LEAF = "m1"
+"""The member that feeds nobody, whatever the others find better meanwhile."""
 
 SETTLE = 1.0
 """A wish takes a round trip a level to climb to the source; the machine may be busy."""
@@ -41,11 +43,11 @@ def start_core(overlay: Overlay, source_places: int = 2, super_node_places: int 
         overlay.super_node(name, "--out-degree", str(super_node_places))
 
 
-def start_all(overlay: Overlay, super_node_places: int = 6) -> None:
+def start_all(overlay: Overlay) -> None:
     """Start a core and members, and wait until all have their places."""
-    start_core(overlay, super_node_places=super_node_places)
+    start_core(overlay)
     for name in MEMBERS:
-        overlay.member(name, "--out-degree", "2")
+        overlay.member(name, "--out-degree", "0" if name == LEAF else "2")
     overlay.wait_joined()
 
 
@@ -84,12 +86,6 @@ def finish(listeners: dict[str, Listener]) -> dict[str, list[Report]]:
     """Let what is on its way arrive, end the programs, return what each received."""
     time.sleep(DRAIN)
     return {name: listener.finish() for name, listener in listeners.items()}
-
-
-def leaf(overlay: Overlay, names: Sequence[str] = MEMBERS) -> str:
-    """Choose a member that feeds nobody."""
-    feeding = set(overlay.parents().values())
-    return next(name for name in names if name not in feeding)
 
 
 def stream_bytes(report: Report) -> int:

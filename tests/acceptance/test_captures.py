@@ -13,9 +13,9 @@ from dmmp.demo.internet import UPLINK, Host
 from dmmp.demo.overlay import TUN, Overlay
 from dmmp.inspection import describe
 from dmmp.types import DEFAULT_PORT
-from tests.acceptance.lab import finish, finish_sender, leaf, listen, start_sender
+from tests.acceptance.lab import LEAF, finish, finish_sender, listen, start_sender
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 FLOWS = ("239.10.26.1:5004", "[ff1e::2601]:5004")
 CHECKED = ("-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:FALSE")
@@ -48,7 +48,7 @@ def fields(path: Path, wanted: str, *names: str) -> list[tuple[str, ...]]:
 
 
 def test_only_unicast_passes_and_no_packet_is_malformed(shared: Overlay, directory: Path) -> None:
-    host = shared.internet[leaf(shared)]
+    host = shared.internet[LEAF]
     inside, outside = directory / "tun.pcap", directory / "uplink.pcap"
     captures = [capture(host, TUN, inside), capture(host, UPLINK, outside)]
     listeners = listen(shared, directory, [host.name], *FLOWS)

@@ -9,10 +9,10 @@ import pytest
 from dmmp.demo.overlay import Overlay
 from tests.acceptance.lab import (
     CORE,
+    LEAF,
     MEMBERS,
     finish,
     finish_sender,
-    leaf,
     listen,
     network,
     record,
@@ -21,7 +21,7 @@ from tests.acceptance.lab import (
     stream_bytes,
 )
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 FLOW = "239.10.23.1:5004"
 SECONDS = 2
@@ -61,7 +61,7 @@ def measure(overlay: Overlay, directory: Path, members: tuple[str, ...]) -> floa
 
 
 def test_a_host_that_did_not_join_gets_no_copy(shared: Overlay, directory: Path) -> None:
-    idle = [leaf(shared), "rp", "outsider"]
+    idle = [LEAF, "rp", "outsider"]
     joined = [name for name in MEMBERS if name not in idle]
     listeners = listen(shared, directory, joined, FLOW)
     hosts = {name: shared.internet[name] for name in idle}

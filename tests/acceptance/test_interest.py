@@ -12,9 +12,9 @@ import pytest
 from dmmp.demo.internet import Host
 from dmmp.demo.overlay import TUN, Overlay
 from dmmp.demo.stream import Listener, await_ready
-from tests.acceptance.lab import finish, leaf, listen, record, start_sender, stop_sender
+from tests.acceptance.lab import LEAF, finish, listen, record, start_sender, stop_sender
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 FLOW, UNWANTED, UNHEARD = "239.10.22.1:5004", "239.10.22.2:5004", "239.10.22.3:5004"
 LONGEST = ("--seconds", "60")
@@ -55,8 +55,8 @@ def downlink_bytes(host: Host, seconds: float) -> int:
 def test_a_program_that_joins_late_on_a_member_receives_at_once(
     shared: Overlay, directory: Path, others: bool
 ) -> None:
-    late = leaf(shared)
-    early = [name for name in ("m1", "m2") if name != late] if others else []
+    late = LEAF
+    early = ["m2", "m3"] if others else []
     flow = FLOW if others else UNWANTED
     with streaming(shared, flow):
         listeners = listen(shared, directory, early, flow)
@@ -71,7 +71,7 @@ def test_a_program_that_joins_late_on_a_member_receives_at_once(
 def test_a_branch_falls_silent_when_its_last_program_leaves(
     shared: Overlay, directory: Path
 ) -> None:
-    name = leaf(shared)
+    name = LEAF
     host = shared.internet[name]
     with streaming(shared, FLOW):
         program = listen(shared, directory, [name], FLOW)[name]

@@ -16,7 +16,7 @@ from dmmp.demo.resilience.scenarios import SCENARIOS, Times
 from dmmp.demo.resilience.screen import line_of
 from tests.acceptance.lab import record
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 SILENCE_MS = 2000
 """What is promised is a quarter of it; the machine may be busy."""

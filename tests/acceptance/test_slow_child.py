@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.lab import network, record
 from tests.bench.slow_child import NARROW, STOPPED, WELL, Family
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 MEMBERS = 4
 RATE, SECONDS = 8e6, 3.0

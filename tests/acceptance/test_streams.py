@@ -23,13 +23,13 @@ from tests.acceptance.lab import (
     start_sender,
 )
 
-pytestmark = [pytest.mark.namespace, pytest.mark.slow]
+pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
 RATE = 8_000_000
 BERN_STREAMS = 7
 BERN_RATE = 11_000_000
 BERN_SECONDS = 6
-FFMPEG_SECONDS = 8
+FFMPEG_SECONDS = 5
 
 
 @pytest.mark.parametrize("flow", ["239.10.20.30:5004", "[ff1e::1234]:5004"])

@@ -29,6 +29,7 @@ from tests.attackers.openings import openings
 from tests.attackers.wire import endpoint
 from tests.attackers.wrong_keys import CONTROL, DATA, Known, wrong_keys
 from tests.attacks.stage import Stage
+from tests.marks import slow
 
 AFTERWARDS = 40.0
 """Seconds in which whatever an attack has begun would have gone out: five tries and more."""
@@ -177,9 +178,10 @@ KINDS: dict[str, tuple[Make, int, int]] = {
 @pytest.mark.parametrize(
     ("role", "state"),
     [
-        *((role, "settled") for role in ROLES),
-        *((role, "before") for role in ("relay", "member")),
-        *(pytest.param(role, "load", marks=pytest.mark.slow) for role in ROLES),
+        ("relay", "settled"),
+        *slow(*((role, "settled") for role in ROLES if role != "relay")),
+        *slow(*((role, "before") for role in ("relay", "member"))),
+        *slow(*((role, "load") for role in ROLES)),
     ],
 )
 def test_nobody_gets_more_than_came_in_his_name(role: str, state: str) -> None:
@@ -213,6 +215,7 @@ def test_what_a_handshake_earns_by_itself() -> None:
         assert least <= out / into <= most
 
 
+@pytest.mark.slow
 def test_whom_a_member_names_nobody_calls_for_it() -> None:
     # An insider may name any address, and keys for it; what that makes others send there counts.
     scene = Scene("settled")

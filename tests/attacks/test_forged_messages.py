@@ -21,8 +21,10 @@ from dmmp.sim.node import Node
 from dmmp.types import HostId
 from tests.attackers.message_forger import CLASSES, MessageForger, Person
 from tests.attacks.stage import Stage
+from tests.marks import slow
 
 ROUNDS = 4
+QUICK = CLASSES[::6]
 
 
 def person(stage: Stage, node: Node) -> Person:
@@ -76,7 +78,11 @@ def flood(scene: Scene, cls: type[Message], count: int) -> None:
     scene.stage.run(4.0)
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls",
+    [*QUICK, *slow(*(cls for cls in CLASSES if cls not in QUICK))],
+    ids=lambda cls: cls.__name__,
+)
 def test_no_message_changes_anything_of_others(scene: Scene, cls: type[Message]) -> None:
     before = scene.others()
     heard = scene.stage.heard()

@@ -108,6 +108,7 @@ def test_a_joiner_gets_in_within_two_seconds(valid: bool) -> None:
     assert scene.out < scene.into / 5 and scene.replies <= scene.into // 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("valid", [False, True])
 def test_tables_keep_their_size(valid: bool) -> None:
     scene = Scene(valid)
@@ -130,6 +131,7 @@ def known_by(running: Session, count: int) -> Iterator[bytes]:
     yield from islice(openings(Random(4), key, b"another prologue", WALL), count)
 
 
+@pytest.mark.slow
 def test_strangers_wait_for_those_who_are_known() -> None:
     async def main() -> None:
         async with session() as running:

@@ -15,6 +15,7 @@ from dmmp.messages.options import Option
 from dmmp.parameters import Parameters
 from dmmp.security.half_open import HALF_OPEN_SECONDS
 from tests.attacks.stage import Seen, Stage, epoch_of
+from tests.marks import slow
 
 CHANNEL_IDLE = Parameters().channel_idle
 Play = Callable[[Stage], None]
@@ -77,9 +78,8 @@ def test_the_capture_holds_every_kind_that_travels() -> None:
     ("wait", "spacing"),
     [
         (0.0, 0.0),
-        (60.0, 0.001),
-        # Older than any association.
-        pytest.param(200.0, 0.001, marks=pytest.mark.slow),
+        # The last is older than any association.
+        *slow((60.0, 0.001), (200.0, 0.001)),
     ],
 )
 def test_a_replay_changes_nothing(wait: float, spacing: float) -> None:
@@ -91,6 +91,7 @@ def test_a_replay_changes_nothing(wait: float, spacing: float) -> None:
     attacked(play, spacing, but=("opened",) if wait > CHANNEL_IDLE else ())
 
 
+@pytest.mark.slow
 def test_a_replay_of_another_epoch_changes_nothing() -> None:
     def play(stage: Stage) -> None:
         stage.stream(60)
@@ -114,6 +115,7 @@ def test_a_long_stream_is_not_delivered_twice_once_it_rests() -> None:
     attacked(play, 0.0002, lambda seen: option(seen.data) <= Option.CREDENTIAL)
 
 
+@pytest.mark.slow
 def test_to_who_has_just_restarted_nothing_old_is_new() -> None:
     def play(stage: Stage) -> None:
         stage.stream(60)

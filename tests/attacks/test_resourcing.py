@@ -17,6 +17,7 @@ def sealed(stage: Stage) -> list[Seen]:
     return [each for each in stage.world.seen if int.from_bytes(each.data[2:4]) == Option.SEALED]
 
 
+@pytest.mark.slow
 def test_what_is_sent_does_not_follow_whoever_repeats_it_elsewhere() -> None:
     stage = Stage()
     stage.stream(60)

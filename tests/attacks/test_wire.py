@@ -32,8 +32,9 @@ from tests.attacks.lab import (
     places,
     resident,
 )
+from tests.marks import long
 
-pytestmark = pytest.mark.namespace
+pytestmark = [pytest.mark.namespace, pytest.mark.alone]
 
 FULL = attack_count(0) >= 1_000_000
 SECONDS = "10" if FULL else "3"
@@ -176,7 +177,7 @@ def test_a_true_host_gets_in_among_false_openings(overlay: Overlay, mac2: str) -
     late.stop()
 
 
-@pytest.mark.parametrize("mac2", ["none", "noise"])
+@pytest.mark.parametrize("mac2", [*long("none"), "noise"])
 def test_openings_at_a_relay_cost_the_stream_nothing(overlay: Overlay, mac2: str) -> None:
     internet, node = overlay.internet, overlay["s1"]
     key = Credential.parse((overlay.directory / "authority" / "s1.pem").read_text()).static_secret

@@ -19,7 +19,7 @@ from dmmp.demo.internet import NETNS, Host, Internet, InternetError
 from dmmp.demo.programs import program_command
 from dmmp.demo.user_namespace import MARK, UNSHARE
 
-pytestmark = pytest.mark.namespace
+pytestmark = [pytest.mark.namespace, pytest.mark.alone]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -161,6 +161,7 @@ def attack(seed: int, bursts: int, share: float = 0.0, ordered: float | None = N
     return forwarder
 
 
+@pytest.mark.slow
 def test_hostile_bursts_raise_nothing_and_nothing_grows() -> None:
     gc.collect()
     tracemalloc.start()

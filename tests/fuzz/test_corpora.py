@@ -16,11 +16,12 @@ from tests.fuzz.mutate import mutations
 from tests.fuzz.registry import NAMES, PACKAGE, load
 from tests.fuzz.running import Hangs, bounded, findings
 from tests.fuzz.target import Target
+from tests.marks import long
 
 MUTATIONS = 120
 """A target, in the fast tests: all targets together take a few seconds."""
 
-MANY_MUTATIONS = 5_000
+MANY_MUTATIONS = [1_500, *long(5_000)]
 
 every_target = pytest.mark.parametrize("name", NAMES)
 
@@ -48,8 +49,9 @@ def test_corpus_and_mutations(name: str) -> None:
 
 @pytest.mark.slow
 @every_target
-def test_many_mutations(name: str) -> None:
-    check(name, MANY_MUTATIONS, seed=2)
+@pytest.mark.parametrize("count", MANY_MUTATIONS)
+def test_many_mutations(name: str, count: int) -> None:
+    check(name, count, seed=2)
 
 
 @every_target

@@ -187,6 +187,7 @@ def test_data_in_the_clear_shows_the_packet_in_it() -> None:
     assert sealed.epoch == 3 and not sealed.haslayer(UDP)
 
 
+@pytest.mark.slow
 def test_the_package_never_imports_scapy_nor_the_layer_the_package() -> None:
     layer = ROOT / "interop" / "scapy" / "dmmp_layer.py"
     for path in (*sorted((ROOT / "dmmp").rglob("*.py")), layer):

@@ -124,6 +124,7 @@ def check(count: int, seed: int) -> None:
     assert seen == set(LIMITS)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_hostile_datagrams() -> None:
     check(20_000, seed=5)
 

@@ -26,6 +26,7 @@ from dmmp.sim.cast import SESSION
 from dmmp.sim.secured import WALL, Secured
 from dmmp.types import Endpoint
 from tests.attackers.openings import openings
+from tests.marks import slow
 from tests.runtime.loopback import ANY_PORT, until
 
 SEALED = prefix(Option.SEALED) + bytes(40)
@@ -113,7 +114,7 @@ def on_duty(play: Play, datapath: str, forwards: bool = False, rate: float | Non
     asyncio.run(main())
 
 
-both = pytest.mark.parametrize("datapath", ["batched", "portable"])
+both = pytest.mark.parametrize("datapath", ["batched", *slow("portable")])
 
 
 @both

@@ -126,7 +126,7 @@ done
 ip -n {n}a route add default via 10.1.0.1
 """
 
-NAMESPACE = "dmmp-fragments-"
+NAMESPACE = f"dmmp-fragments-{os.getpid()}-"
 
 
 @pytest.mark.namespace

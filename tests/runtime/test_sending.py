@@ -151,6 +151,7 @@ def test_control_goes_past_what_waits(datapath: str) -> None:
     on_moody(datapath, play, rate=20_000, longest=5.0)
 
 
+@pytest.mark.slow
 @DATAPATHS
 def test_a_limit_bounds_what_is_sent_and_shares_it(datapath: str) -> None:
     async def play(

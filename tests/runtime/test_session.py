@@ -9,6 +9,7 @@ import pytest
 
 from dmmp.events import Left, Registered
 from dmmp.runtime.traffic import REASONS, TOTALS, traffic_document
+from tests.marks import slow
 from tests.runtime.loopback import GROUP, Session, joined, left, session, until
 
 COUNT = 600
@@ -41,7 +42,7 @@ async def play(running: Session, sent: list[bytes]) -> list[list[bytes]]:
     return heard
 
 
-@pytest.mark.parametrize("datapath", ["portable", "batched"])
+@pytest.mark.parametrize("datapath", ["batched", *slow("portable")])
 def test_every_member_hears_every_packet_in_order(datapath: str) -> None:
     async def main() -> None:
         async with session(4, datapath) as running:
@@ -56,6 +57,7 @@ def test_every_member_hears_every_packet_in_order(datapath: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_group_that_nobody_joined_costs_nothing_and_a_leave_ends_it() -> None:
     async def main() -> None:
         async with session(2, "batched") as running:
@@ -113,6 +115,7 @@ def test_what_show_counts_adds_up() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_stopping_leaves_in_good_order_and_quickly() -> None:
     async def main() -> tuple[Session, float]:
         async with session(2, "batched") as running:

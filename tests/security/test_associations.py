@@ -15,6 +15,7 @@ from dmmp.security.associations import KEY_WAIT, Associations, Unknown
 from dmmp.security.calls import TRIES
 from dmmp.security.handshakes import INITIATION_FILLED
 from dmmp.security.limits import Limits
+from tests.marks import long
 from tests.security.association_stage import (
     WALL,
     Network,
@@ -479,6 +480,7 @@ def test_whatever_happened_all_talk_in_the_end(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_whatever_happened_all_talk_in_the_end_hundreds_of_times() -> None:
-    for seed in range(8, 308):
+@pytest.mark.parametrize("seeds", [range(8, 58), *long(range(58, 308))], ids=["some", "hundreds"])
+def test_whatever_happened_all_talk_in_the_end_many_times(seeds: range) -> None:
+    for seed in seeds:
         soak(seed)

@@ -157,6 +157,7 @@ def test_a_rekey_that_does_not_open_is_reason_enough_to_ask() -> None:
     assert member.epoch == session.server.secret.epoch
 
 
+@pytest.mark.slow
 def test_a_thousand_who_missed_it_do_not_ask_at_once() -> None:
     session = Session(3)
     session.join(1000)

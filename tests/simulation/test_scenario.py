@@ -14,8 +14,12 @@ import pytest
 from dmmp.errors import UsageError
 from dmmp.sim.scenario import Scenario
 from dmmp.sim.world import World
+from tests.marks import slow
 
 PINNED = range(1, 21)
+
+FIRST = (1, 2, 3, 7, 8)
+"""Those of a quick look."""
 
 FOUND = (47, 197, 416)
 """Seeds that once failed, each for another reason."""
@@ -30,7 +34,9 @@ def verdict(world: World, scenario: Scenario) -> None:
     assert not world.failures, "\n".join(str(failure) for failure in world.failures) + again
 
 
-@pytest.mark.parametrize("seed", [*PINNED, *FOUND])
+@pytest.mark.parametrize(
+    "seed", [*FIRST, *slow(*(seed for seed in PINNED if seed not in FIRST), *FOUND)]
+)
 def test_a_session_drawn_from_a_seed(seed: int) -> None:
     """Size, capacities, network, comings and goings as the seed says; every check holds."""
     scenario = Scenario.from_seed(seed)
@@ -39,6 +45,7 @@ def test_a_session_drawn_from_a_seed(seed: int) -> None:
     assert sum(node.admitted_us is not None for node in world.nodes) >= scenario.members
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 5])
 def test_nobody_misses_a_packet_while_the_tree_is_built(seed: int) -> None:
     """Fifty packets a second all the time: every move of every host is made before it is broken."""
@@ -67,7 +74,7 @@ def test_crashes_and_losses_together() -> None:
 
 
 def test_a_flash_crowd_of_a_hundred() -> None:
-    """All within twelve virtual seconds; five hundred are among the slow tests."""
+    """All within twelve virtual seconds; five hundred are among the long tests."""
     scenario = Scenario.flash(100, 12.0, 1)
     verdict(scenario.play(), scenario)
 
@@ -111,9 +118,8 @@ def test_a_seed_gives_the_same_trace_under_two_hash_seeds() -> None:
     assert first[0] == Scenario.from_seed(2).play().trace.digest()
 
 
-@pytest.mark.parametrize(
-    "seed", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(23, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [2, 5, 23])
 def test_bytes_on_the_wire_change_nothing(seed: int) -> None:
     """Every message through the codec and back: the same trace, to the digest."""
     scenario = Scenario.from_seed(seed)

@@ -11,6 +11,7 @@ from dmmp.forwarding.forwarder import Forwarder
 from dmmp.sim.drawing import draw_scenario, draw_single
 from dmmp.sim.scenario import Scenario
 from dmmp.sim.trace import Trace
+from tests.marks import slow
 
 SEEDS = int(os.environ.get("DMMP_SECURED_SEEDS", "0"))
 """So many more of each, by hand: a minute for ten."""
@@ -23,7 +24,7 @@ def judge(scenario: Scenario) -> None:
     assert not world.failures, [str(failure) for failure in world.failures[:3]]
 
 
-@pytest.mark.parametrize("security", ["certificates", "psk"])
+@pytest.mark.parametrize("security", ["psk", *slow("certificates")])
 def test_a_small_session_on_links_that_lose(security: str) -> None:
     world = replace(SMALL, security=security).play(trace=Trace(is_kept=False))
     assert not world.failures, [str(failure) for failure in world.failures[:3]]

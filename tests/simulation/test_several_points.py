@@ -18,6 +18,7 @@ from dmmp.sim.scenario import SESSION, add_end_host
 from dmmp.sim.topology import topology
 from dmmp.sim.world import World
 from dmmp.types import Endpoint, HostId, Instant
+from tests.marks import slow
 
 PARENTS = dict[str, HostId]
 
@@ -132,7 +133,7 @@ def test_every_rp_knows_every_host_by_the_same_id() -> None:
     stage.sound()
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, *slow(1)])
 def test_everybody_joins_though_an_rp_dies_in_the_flash_crowd(killed: int) -> None:
     stage = Stage()
     stage.join(50, 0.5, 5.0)
@@ -149,7 +150,7 @@ def test_everybody_joins_though_an_rp_dies_in_the_flash_crowd(killed: int) -> No
     stage.sound()
 
 
-@pytest.mark.parametrize("points", [1, 2])
+@pytest.mark.parametrize("points", [2, *slow(1)])
 def test_an_rp_that_starts_empty_learns_everything_and_disturbs_nobody(points: int) -> None:
     stage = settled(points)
     stage.send(20.0, 60.0)

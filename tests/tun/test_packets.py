@@ -234,6 +234,7 @@ def test_default_addresses_are_usable(session_id: int, host_id: int) -> None:
     assert ipv6.ip != ipv6.network.network_address
 
 
+@pytest.mark.slow
 def test_default_addresses_of_one_session_differ_and_share_their_networks() -> None:
     made = [default_addresses(0xABCDEF01, host) for host in range(1, 60000)]
     assert len({ipv4 for ipv4, _ in made}) == len(made)
