@@ -58,7 +58,7 @@ interop: setup
 test: setup
 	.venv/bin/python -m tests all
 
-# The fast part: under a minute, no privilege needed.
+# The fast part: about a minute, no privilege needed.
 check: setup
 	.venv/bin/python -m tests
 
