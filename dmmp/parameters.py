@@ -99,8 +99,11 @@ class Parameters:
     super_nodes_most: int = 100  # slide 15: no more than one hundred
     choose_after: float = 0.5  # slide 9: hosts collected before the source chooses
     build_window: float = 5.0  # slide 9: after the first super node, joins are first-build ones
-    mesh_links: int = 8  # Decision 15: nearest k
+    mesh_links: int = 4  # Decision 15: nearest k
+    mesh_ways: int = 8  # Decision 15: plus so many on the way from the source
     mesh_random_links: int = 1  # Decision 15: plus one random
+    place_wait: float = 2.0  # Decision 33: a mesh child that was sent away has so long to move
+    move_gain: float = 1.25  # Decision 33: so much longer must the present way be
     rebuild_after: float = 0.3  # Decision 15: link state settles before the tree is computed
 
     # Limits.
@@ -183,7 +186,14 @@ MAY_BE_ZERO = frozenset(
     {
         # Not at all, or nobody.
         *("distrust", "pass_down", "nearing_look", "nearing_calm", "nearing_width"),
-        *("promotion_calm", "super_node_ratio", "mesh_random_links", "leaf_below", "repair_store"),
+        *(
+            "promotion_calm",
+            "super_node_ratio",
+            "mesh_random_links",
+            "mesh_ways",
+            "leaf_below",
+            "repair_store",
+        ),
         *("newcomer_seconds", "replay_bytes", "random_forward", "random_targets"),
         # At once, or without delay.
         *("probe_spacing", "offers_wait", "offers_wait_orphan", "cluster_window", "room_wait"),
@@ -206,8 +216,9 @@ AT_MOST: dict[str, tuple[float, str]] = {
     "candidates": (12, "so many fit into one message, Decision 13"),
     "candidates_placed": (12, "so many fit into one message, Decision 13"),
     "super_nodes_most": (100, "slide 15"),
-    "mesh_links": (50, "one hundred fit into one message, with the others"),
-    "mesh_random_links": (49, "one hundred fit into one message, with the nearest"),
+    "mesh_ways": (25, "one hundred fit into one message, with the nearest"),
+    "mesh_links": (25, "one hundred fit into one message, with the others"),
+    "mesh_random_links": (25, "one hundred fit into one message, with the nearest"),
     "pass_down": (255, "a byte in the Join Request"),
     "path": (64, "so many ids fit into one message, Decision 17"),
     "channels": (0xFFFF, "a channel's number has 16 bits, and 0 is none, Decision 8"),

@@ -288,7 +288,7 @@ VARIANTS: dict[str, dict[str, float | int]] = {
     "dmmp-slides": {"nearing_look": 0.0},
     "dmmp-moves": {"nearing_hops": float("inf")},
     "dmmp-narrow": {"nearing_width": 4},
-    "dmmp-thin": {"mesh_links": 3},
+    "dmmp-thin": {"mesh_links": 3, "mesh_ways": 0},
     "dmmp-patient": {
         "nearing_look": 0.0,
         "candidates": 4,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from heapq import nsmallest
+from itertools import islice
 from operator import itemgetter
 from random import Random
 
 from dmmp.messages.common import HostRecord
-from dmmp.policies.colocation import spread_by_lot
-from dmmp.types import Endpoint, HostId, Instant
+from dmmp.policies.colocation import spread, spread_by_lot
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 KINDS = 3
 """Equal parts: near by the likeness of their addresses, most free places, random."""
@@ -99,6 +100,55 @@ def choose_candidates(
     while rest and len(chosen) < at_most:
         chosen.append(rest.pop(rng.randrange(len(rest))))
     return tuple(chosen[:at_most])
+
+
+class Shortlist:
+    """The same super nodes for one newcomer after the other: what they have in common, once.
+
+    In a crowd the super nodes' records change more seldom than newcomers come.
+    """
+
+    def __init__(self, super_nodes: Sequence[HostRecord]) -> None:
+        self.super_nodes = super_nodes
+        usable = [host for host in super_nodes if host.free_slots > 0] or list(super_nodes)
+        rest = spread(usable)[1]
+        self._usable = usable
+        self._ids = [host.host for host in usable]
+        self._addresses = [int(host.endpoint.address) for host in usable]
+        versions = {host.endpoint.address.version for host in usable}
+        self._version = versions.pop() if len(versions) == 1 and not rest else 0
+        """Of all addresses; 0 where they differ, or where some have to go by lot."""
+        order = range(len(usable))
+        self._by_room = sorted(order, key=lambda place: _by_room(usable[place]))
+
+    def choose(
+        self,
+        newcomer: Endpoint,
+        at_most: int,
+        rng: Random,
+        levels: Callable[[Sequence[HostId]], Sequence[float]] | None = None,
+        without: HostId = NO_HOST,
+    ) -> tuple[HostRecord, ...]:
+        """Choose as `choose_candidates` does for one that nobody has refused, and not itself."""
+        usable = self._usable
+        places = [place for place, host in enumerate(self._ids) if host != without]
+        if levels is not None:
+            held = levels(self._ids)
+            places = [place for place in places if held[place] < AT_ONCE]
+        if newcomer.address.version != self._version or len(places) <= at_most:
+            others = [host for host in self.super_nodes if host.host != without]
+            return choose_candidates(newcomer, others, (), at_most, rng, levels)
+        own, part = int(newcomer.address), -(-at_most // KINDS)
+        distances = [own ^ address for address in self._addresses]
+        near = sorted(places, key=distances.__getitem__)[:part]
+        left = set(places).difference(near)
+        roomy = list(islice((place for place in self._by_room if place in left), part))
+        left.difference_update(roomy)
+        rest = sorted(left)
+        chosen = [*near, *roomy]
+        while rest and len(chosen) < at_most:
+            chosen.append(rest.pop(rng.randrange(len(rest))))
+        return tuple([usable[place] for place in chosen[:at_most]])
 
 
 def _by_room(host: HostRecord) -> tuple[int, HostId]:

@@ -17,6 +17,8 @@ from dmmp.types import HostId
 UNKNOWN_DELAY_US = 1_000_000
 """Assumed for a pair nobody measured; such a pair is used only when nothing else is left."""
 
+NOTHING: Mapping[HostId, int] = {}
+
 
 def choose_links(
     me: HostId,
@@ -25,17 +27,23 @@ def choose_links(
     parameters: Parameters,
     rng: Random,
     held: Sequence[HostId] = (),
+    from_source: Mapping[HostId, int] = NOTHING,
 ) -> tuple[HostId, ...]:
-    """Choose mesh neighbours: the nearest k, the source, one random, one of smaller id if need be.
+    """Choose mesh neighbours: the nearest, those on the way, the source, one random, an anchor.
 
-    `measured` maps super nodes and the source to round-trip microseconds. Without the link to the
-    source, places there would stay free as soon as others are nearer. Where the source was not
-    measured, the last kind makes the mesh connected by construction: following it leads from every
-    super node to the source. A random link that is `held` stays, so that the tree does not change
-    with every choice.
+    `measured` maps super nodes and the source to round-trip microseconds from here, `from_source`
+    super nodes to those from the source, as they announce them. On the way are those through whom
+    the way from the source would be shortest: one of them becomes the parent, if it has room.
+    Without the link to the source, places there would stay free as soon as others are nearer. Where
+    the source was not measured, one of smaller id makes the mesh connected by construction:
+    following it leads from every super node to the source. What is `held` stays while it is good
+    enough, so that the tree does not change with every choice.
     """
     ranked = sorted(measured, key=lambda host: (measured[host], host))
-    links = ranked[: parameters.mesh_links]
+    links = _first(ranked, parameters.mesh_links, held)
+    between = [host for host in from_source if host in measured and host not in (source, *links)]
+    between.sort(key=lambda host: (from_source[host] + measured[host], host))
+    links += _first(between, parameters.mesh_ways, held)
     if source in measured and source not in links:
         links.append(source)
     rest = [host for host in ranked if host not in links]
@@ -47,6 +55,15 @@ def choose_links(
     if anchors and not any(host in anchors for host in links):
         links.append(anchors[0])
     return tuple(sorted(links))
+
+
+def _first(ranked: Sequence[HostId], count: int, held: Sequence[HostId]) -> list[HostId]:
+    """Take so many of the first: half of them strictly, then those held of twice as many."""
+    first = list(ranked[: count // 2])
+    for host in [*(host for host in ranked[: 2 * count] if host in held), *ranked]:
+        if len(first) < count and host not in first:
+            first.append(host)
+    return first
 
 
 def core_tree(
@@ -73,6 +90,21 @@ def core_tree(
     for share in (2, 1, 0):
         _grow(pending[share], links, room, distance, parents)
     return parents
+
+
+def way(
+    host: HostId,
+    parents: Mapping[HostId, HostId],
+    link_state: Mapping[HostId, Mapping[HostId, int]],
+) -> int:
+    """Return how long a packet to a host and its answer take along the tree, microseconds."""
+    total = 0
+    while host in parents:
+        above = parents[host]
+        ends = link_state.get(host, NOTHING), link_state.get(above, NOTHING)
+        total += ends[0].get(above) or ends[1].get(host) or UNKNOWN_DELAY_US
+        host = above
+    return total
 
 
 def _grow(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from dmmp.messages import DataRequest
 from dmmp.messages.common import HostRecord, located
 from dmmp.parameters import Parameters
+from dmmp.roles.requests import RoundTrip
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 EARLY_HOLD = 0.5
@@ -23,28 +24,6 @@ MOST_EARLY = 32
 """Data Requests that wait for one; older ones give way."""
 
 _NEVER = float("-inf")
-
-
-@dataclass(slots=True)
-class RoundTrip:
-    """A round trip as RFC 6298 smooths it, in seconds."""
-
-    smoothed: float | None = None
-    variation: float = 0.0
-
-    def sample(self, seconds: float) -> None:
-        """Take in one measured round trip."""
-        if self.smoothed is None:
-            self.smoothed, self.variation = seconds, seconds / 2
-        else:
-            self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
-            self.smoothed += (seconds - self.smoothed) / 8
-
-    def timeout(self, least: float, unknown: float) -> float:
-        """Return how long to wait for an answer: at least `least`, `unknown` if never measured."""
-        if self.smoothed is None:
-            return unknown
-        return max(least, self.smoothed + 4 * self.variation)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ the others and moves to its parent there: the new one confirms before the old on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from dmmp.actions import Become, Send
 from dmmp.alarms import jittered
@@ -33,15 +34,18 @@ from dmmp.messages.common import (
     located,
 )
 from dmmp.policies.backups import BACKUPS
+from dmmp.policies.capacity import mesh_share
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
 from dmmp.roles.displacing import DisplacingRole
 from dmmp.roles.handover import Demotion
 from dmmp.roles.mesh import Mesh, Peer
 from dmmp.roles.requests import Request
+from dmmp.roles.rightful import RightfulRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
+    Confirming,
     Joined,
     Offer,
     Parent,
@@ -55,13 +59,24 @@ def is_source(peer: Peer) -> bool:
     return bool(peer.record.flags & HostFlag.SOURCE)
 
 
-class MeshingRole(DisplacingRole):
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A place in the core tree that is not to be had yet."""
+
+    host: HostId
+    times: int
+    again: Instant
+
+
+class MeshingRole(RightfulRole, DisplacingRole):
     """A role that takes part in the mesh; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
-        self.mesh = Mesh(standing.parameters)
         self.links: tuple[HostId, ...] = ()
+        self.told_links: tuple[HostId, ...] = ()
+        self.told_at: Instant = 0.0
+        self.refusal: Refusal | None = None
 
     def meet(self, record: HostRecord, now: Instant) -> Actions:
         """Set up with another super node (slide 9)."""
@@ -100,6 +115,8 @@ class MeshingRole(DisplacingRole):
         if above is not None:
             peer.path = (record.host, *above)
         trip = request.round_trip(now)
+        if trip is None and peer.round_trip is None:
+            trip = now - request.sent  # As in `Request.sample`.
         if trip is not None:
             peer.sample(trip, self.parameters.delay_weight)
 
@@ -109,10 +126,21 @@ class MeshingRole(DisplacingRole):
         if source is None:
             return
         measured = self.mesh.measured()
-        me = self.standing.host
         self.links = choose_links(
-            me, source.record.host, measured, self.parameters, self.rng, self.links
+            self.standing.host,
+            source.record.host,
+            measured,
+            self.parameters,
+            self.rng,
+            self.links,
+            self.mesh.from_source(),
         )
+        if self.links != self.told_links:
+            # Until they know, the others compute another tree.
+            soon = max(
+                now + self.parameters.place_wait, self.told_at + self.parameters.refresh_mesh
+            )
+            self.alarms.hasten(Alarm.MESH, jittered(self.rng, soon - now) + now)
         self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         yield from ()
 
@@ -134,6 +162,7 @@ class MeshingRole(DisplacingRole):
         """Refresh the whole mesh and the source with this host's link state (slide 18)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.mesh_period()))
         yield from self.choose_mesh_links(now)
+        self.told_links, self.told_at = self.links, now
         links = self.link_state()
         for peer in list(self.mesh.peers.values()):
             yield self.standing.ask(
@@ -149,6 +178,7 @@ class MeshingRole(DisplacingRole):
                 peer.endpoint,
                 now,
                 tries=self.parameters.join_tries,
+                wait=max(self.parameters.retry_first, 1.5 * (peer.round_trip or 0.0)),
             )
 
     def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
@@ -341,10 +371,14 @@ class MeshingRole(DisplacingRole):
         """A mesh member has answered a probe: note when, and how far it is."""
         self.heard(message.sender, sender, request, now)
 
-    def core_tree(self) -> dict[HostId, HostId]:
+    def core_tree(self) -> Mapping[HostId, HostId]:
         """Compute every super node's mesh parent from the links known (Decision 15)."""
+        source = self.mesh.source()
+        if source is None:
+            return {}
         mine = {link.neighbour: link.delay_us for link in self.link_state()}
-        return self.mesh.tree(self.standing.host, self.standing.setup.out_degree, mine)
+        places = mesh_share(self.standing.setup.out_degree)
+        return self.mesh.tree(source.record.host, self.standing.host, places, mine)
 
     def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
         """Compute the core tree and move to this host's parent there (Decision 15)."""
@@ -358,8 +392,40 @@ class MeshingRole(DisplacingRole):
             return
         if not self.trusts((peer.record.host,)):
             return  # Its place in the tree is below a host that it has just left for a reason.
+        if self.is_near_enough():
+            return
+        refusal = self.refusal
+        if refusal is not None and refusal.host == chosen and now < refusal.again:
+            self.alarms.set(Alarm.REBUILD, refusal.again)
+            return
         offer = Offer(Candidate(peer.record, peer.round_trip), self.standing.host, ())
         yield from self.confirm(offer, (), state.parent, True, now)
+
+    def is_near_enough(self) -> bool:
+        """Tell whether the way through the present parent is about as short as in the tree.
+
+        A tree changes in many places when one super node comes or goes, mostly for next to
+        nothing, and each move is news for everybody below.
+        """
+        present = 2 * self.path_delay()
+        planned = self.mesh.way(self.standing.host)
+        return 0 < present <= planned * self.parameters.move_gain
+
+    def confirmation_failed(self, now: Instant) -> Actions:
+        """A place in the core tree is taken still: ask again, less and less often (Decision 33)."""
+        state = self.state
+        if isinstance(state, Confirming) and state.moving:
+            self.note_refusal(state.offer.candidate.record.host, now)
+        yield from super().confirmation_failed(now)
+
+    def note_refusal(self, host: HostId, now: Instant) -> None:
+        """Note who refused a place in the core tree, and arm the next attempt."""
+        held = self.refusal
+        times = held.times + 1 if held is not None and held.host == host else 0
+        pause = min(self.parameters.rebuild_after * 2**times, self.parameters.refresh_mesh)
+        again = now + jittered(self.rng, pause)
+        self.refusal = Refusal(host, times, again)
+        self.alarms.set(Alarm.REBUILD, again)
 
     def dismissed(self, now: Instant) -> Actions:
         """The source does not count this host among the super nodes any more."""

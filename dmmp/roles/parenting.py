@@ -185,6 +185,8 @@ class ParentRole(RegisteredRole):
             if held is not None and held.endpoint == sender:
                 yield from self.drop_child(host, f"refused, status {int(status)}", now)
             yield Send(self.refresh_answer(message, status, now), sender)
+            if status is Status.FULL and mesh:
+                yield from self.on_mesh_full(host, now)
             return
         hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
         record = located(message.sender, sender)
@@ -221,10 +223,15 @@ class ParentRole(RegisteredRole):
             yield Report(ChildAdded(host, sender))
             if not self.alarms.is_set(Alarm.SWEEP):
                 self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
+            self.alarms.hasten(Alarm.SWEEP, now + hold)
         yield Send(self.refresh_answer(message, Status.SUCCESS, now), sender)
         if is_new or changed:
             yield from self.on_subtree_changed(now)
         yield from self.on_room_changed(now)
+
+    def on_mesh_full(self, applicant: HostId, now: Instant) -> Actions:
+        """React to a super node that was refused for want of a place in the mesh."""
+        yield from ()
 
     def _place_for(
         self, message: RefreshRequest, held: Child | None, mesh: bool, now: Instant
@@ -328,7 +335,8 @@ class ParentRole(RegisteredRole):
             yield from self.install(now)
             yield from self.on_subtree_changed(now)
         if children.confirmed:
-            self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
+            at = max(now + self.parameters.sweep, children.lapse_next())
+            self.alarms.set(Alarm.SWEEP, at)
 
     def on_data_request(self, message: DataRequest, sender: Endpoint, now: Instant) -> Actions:
         """Send a relative what it lacks and this host holds (slide 17, Decision 18)."""

@@ -6,9 +6,10 @@ All of it is soft: an RP that is silent is asked again, one that starts anew is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dmmp.messages.common import HostRecord, Status
+from dmmp.roles.requests import RoundTrip
 from dmmp.types import NO_HOST, Endpoint, HostId
 
 INDEX_BITS = 4
@@ -37,6 +38,7 @@ class Point:
     """Why it last refused this host, so that it is said once."""
     same_index: bool = False
     """Another RP with its index was found, and that was said."""
+    round_trip: RoundTrip = field(default_factory=RoundTrip)
     hosts: int = 0
     super_nodes: tuple[HostRecord, ...] = ()
 

@@ -124,7 +124,8 @@ class RecoveringRole(SeekingRole):
             super_node=self.super_node(),
             root_path=self.root_path(),
         )
-        return self.standing.ask(message, kin.endpoint, now, tries=RELATIVE_TRIES)
+        wait = kin.round_trip.wait(self.parameters)
+        return self.standing.ask(message, kin.endpoint, now, tries=RELATIVE_TRIES, wait=wait)
 
     def on_refresh_answered(
         self, message: RefreshResponse, sender: Endpoint, now: Instant
@@ -150,9 +151,7 @@ class RecoveringRole(SeekingRole):
             kin.refuses()
         else:
             self.kinship.heard(kin, message.sender, message.root_path, message.super_node, now)
-            trip = request.round_trip(now)
-            if trip is not None:
-                kin.round_trip.sample(trip)
+            request.sample(kin.round_trip, now)
         yield from self.install(now)
 
     def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:

@@ -8,6 +8,7 @@ cut off takes its super nodes up again when it is back.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from itertools import takewhile
 
 from dmmp.actions import Report, Send
@@ -21,24 +22,27 @@ from dmmp.messages import (
     StatusResponse,
 )
 from dmmp.messages.common import HostRecord, HostState, Status
-from dmmp.roles.mesh import Mesh
-from dmmp.roles.parenting import ParentRole
 from dmmp.roles.requests import Request
+from dmmp.roles.rightful import RightfulRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import Registering, Rooted
 from dmmp.types import Endpoint, HostId, Instant, serial_newer
 
 
-class RegisteredSource(ParentRole):
+class RegisteredSource(RightfulRole):
     """What a source has to do with RPs; see the module's docstring."""
 
     def __init__(self, standing: Standing) -> None:
         super().__init__(standing)
-        self.mesh = Mesh(standing.parameters)
         self.invited: dict[HostId, HostRecord] = {}
         self.former: dict[HostId, HostRecord] = {}
         self.rooted: Instant = 0.0
+
+    def core_tree(self) -> Mapping[HostId, HostId]:
+        """Compute every super node's mesh parent as they do (Decision 15)."""
+        me = self.standing.host
+        return self.mesh.tree(me, me, self.standing.setup.out_degree, {})
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered, or renewed: the size of the session decides how many super nodes."""

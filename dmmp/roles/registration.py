@@ -162,9 +162,10 @@ class RegisteredRole(OverlayRole):
                 host=self.record(now),
                 refused=refused[:MAXIMUM_CANDIDATES],
             )
+        wait = point.round_trip.wait(self.parameters)
         elsewhere = point.silent and self.standing.host and not isinstance(self.state, Locating)
         tries = self.parameters.silent_rp_tries if elsewhere else 0
-        yield self.standing.ask(request, point.endpoint, now, tries=tries)
+        yield self.standing.ask(request, point.endpoint, now, tries=tries, wait=wait)
 
     def on_register_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Renew the registration at one RP (Decision 21)."""
@@ -184,6 +185,7 @@ class RegisteredRole(OverlayRole):
         point = standing.points.get(sender)
         if point is None:
             return
+        request.sample(point.round_trip, now)
         yield from self.rp_answers(point, message)
         if message.status != Status.SUCCESS:
             yield from self._registration_refused(point, message.status, now)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from math import inf
 from operator import itemgetter
 
 from dmmp.actions import Branch
@@ -208,6 +209,13 @@ class Children:
                 del child.wishes[group]
                 child.branch = None
         return changed
+
+    def lapse_next(self) -> Instant:
+        """Return when the first child, or wish of a child, has to be renewed; inf without any."""
+        children = self.confirmed.values()
+        ends = [child.expires for child in children]
+        ends += [wish.expires for child in children for wish in child.wishes.values()]
+        return min(ends, default=inf)
 
     def branches(self) -> tuple[Branch, ...]:
         """Return the downstream part of the forwarding entry."""

@@ -301,14 +301,14 @@ class RendezvousPoint(Role):
         building = session.building_until is None or now < session.building_until
         version, namings = session.tree_version, session.namings
         seeks = message.host.depth == NOT_JOINED_DEPTH
-        candidates = choose_candidates(
-            sender,
-            [session.hosts[h].record for h in session.super_nodes if h != host],
-            message.refused,
-            self.parameters.candidates if seeks else self.parameters.candidates_placed,
-            self.rng,
-            (lambda named: namings.levels(named, now)) if seeks else None,
-        )
+        at_most = self.parameters.candidates if seeks else self.parameters.candidates_placed
+        levels = (lambda named: namings.levels(named, now)) if seeks else None
+        shortlist, refused = session.shortlist(), message.refused
+        if refused:
+            others = [each for each in shortlist.super_nodes if each.host != host]
+            candidates = choose_candidates(sender, others, refused, at_most, self.rng, levels)
+        else:
+            candidates = shortlist.choose(sender, at_most, self.rng, levels, host)
         if seeks:
             namings.note([candidate.host for candidate in candidates], now)
         return _answer(

@@ -23,6 +23,32 @@ MOST_EXCUSES = 2
 
 
 @dataclass(slots=True)
+class RoundTrip:
+    """A round trip as RFC 6298 smooths it, in seconds."""
+
+    smoothed: float | None = None
+    variation: float = 0.0
+
+    def sample(self, seconds: float) -> None:
+        """Take in one measured round trip."""
+        if self.smoothed is None:
+            self.smoothed, self.variation = seconds, seconds / 2
+        else:
+            self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
+            self.smoothed += (seconds - self.smoothed) / 8
+
+    def timeout(self, least: float, unknown: float) -> float:
+        """Return how long to wait for an answer: at least `least`, `unknown` if never measured."""
+        if self.smoothed is None:
+            return unknown
+        return max(least, self.smoothed + 4 * self.variation)
+
+    def wait(self, parameters: Parameters) -> float:
+        """Return how long a request waits before it is sent again (Decision 9)."""
+        return self.timeout(parameters.retry_first, parameters.retry_first)
+
+
+@dataclass(slots=True)
 class Request:
     """A request that waits for its answer."""
 
@@ -41,6 +67,15 @@ class Request:
     def round_trip(self, now: Instant) -> float | None:
         """Return the round-trip time of the answer arriving now; None if it is ambiguous."""
         return None if self.sent_again else now - self.sent
+
+    def sample(self, trip: RoundTrip, now: Instant) -> None:
+        """Let the answer arriving now measure the round trip; one that is ambiguous only at first.
+
+        Whoever is farther than the first wait would never be measured, and asked twice for ever:
+        too long a measure does no harm, and clean ones follow.
+        """
+        if not self.sent_again or trip.smoothed is None:
+            trip.sample(now - self.sent)
 
 
 class Requests:

@@ -28,8 +28,7 @@ from dmmp.messages.common import (
     located,
 )
 from dmmp.policies.parents import OFFER_RANKINGS, Candidate, Ranking
-from dmmp.roles.kin import RoundTrip
-from dmmp.roles.requests import Request
+from dmmp.roles.requests import Request, RoundTrip
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm
 from dmmp.roles.states import Asking, Confirming, Joined, Offer, Parent

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dmmp.messages import PingRpRequest
 from dmmp.messages.common import HostFlag, HostRecord
-from dmmp.policies.candidates import Namings
+from dmmp.policies.candidates import Namings, Shortlist
 from dmmp.roles.points import ID_BITS
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant, SessionId, serial_newer
 
@@ -51,6 +51,8 @@ class Session:
     claim: tuple[PingRpRequest, Endpoint] | None = None
     """A second source, which waits for news of the first."""
 
+    _shortlist: Shortlist = field(default_factory=lambda: Shortlist(()))
+
     def __post_init__(self) -> None:
         self.me = self._new_id()
 
@@ -84,6 +86,13 @@ class Session:
             host = HostId(self.index << ID_BITS | self.next_id)
             if host not in self.hosts and host != self.me:
                 return host
+
+    def shortlist(self) -> Shortlist:
+        """Return the super nodes as newcomers are named some of them."""
+        records = [self.hosts[host].record for host in self.super_nodes]
+        if self._shortlist.super_nodes != records:
+            self._shortlist = Shortlist(records)
+        return self._shortlist
 
     def note_super_node(self, host: HostId, most: int) -> None:
         """Note that a host says it is a super node; at most `most` are kept.

@@ -230,6 +230,8 @@ class Source(RegisteredSource):
         if peer is not None and known:
             peer.record, peer.heard = located(message.sender, sender), now
             peer.successors = message.successors
+            if message.kind == RefreshKind.MESH:
+                self.mesh.note_links(message.source, message.links)
         # One that was chosen may refresh before its Setup Response is here.
         invited = self.invited.get(message.source)
         known = known or (invited is not None and invited.endpoint == sender)

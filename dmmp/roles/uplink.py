@@ -32,9 +32,8 @@ from dmmp.messages.common import (
 )
 from dmmp.messages.schema import Message
 from dmmp.policies.parents import Candidate
-from dmmp.roles.kin import RoundTrip
 from dmmp.roles.parenting import ParentRole
-from dmmp.roles.requests import Request
+from dmmp.roles.requests import Request, RoundTrip
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
 from dmmp.roles.states import (
@@ -113,7 +112,8 @@ class UplinkRole(ParentRole):
             for at in range(0, max(len(records), 1), MAXIMUM_INTEREST)
         ]
         for page in pages:
-            yield self.standing.ask(self.refresh(now, page), parent.endpoint, now)
+            wait = self.round_trip.wait(self.parameters)
+            yield self.standing.ask(self.refresh(now, page), parent.endpoint, now, wait=wait)
 
     def _withdrawn(self, wants: Sequence[Interest]) -> list[IpAddress]:
         groups = {record.group for record in wants}

@@ -15,8 +15,8 @@ from dmmp.lab.feeding import Feeding
 from dmmp.lab.flows import FlowRun, Stream
 from dmmp.lab.overlay import VARIANTS, parameters_of
 from dmmp.roles.end_host import EndHost
-from dmmp.roles.kin import RoundTrip
 from dmmp.roles.recovery import RecoveringRole
+from dmmp.roles.requests import RoundTrip
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
 
