@@ -40,11 +40,13 @@ class Alarms:
             self._heap = [(at, count, which) for which, (at, count) in self._at.items()]
             heapify(self._heap)
 
-    def hasten(self, alarm: Enum, at: Instant, key: Hashable = None) -> None:
-        """Move an alarm that is set to an earlier instant; nothing else."""
+    def hasten(self, alarm: Enum, at: Instant, key: Hashable = None) -> bool:
+        """Move an alarm that is set to an earlier instant; tell whether it was later."""
         held = self._at.get((alarm, key))
-        if held is not None and at < held[0]:
-            self.set(alarm, at, key)
+        if held is None or held[0] <= at:
+            return False
+        self.set(alarm, at, key)
+        return True
 
     def stop(self, alarm: Enum, key: Hashable = None) -> None:
         """Stop the alarm if it is set."""

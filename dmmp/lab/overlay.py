@@ -24,7 +24,7 @@ from dmmp.lab.frame import HEADERS, Relative
 from dmmp.lab.score import WINDOW, Score
 from dmmp.lab.state import entries_of, state_figures, state_samples
 from dmmp.lab.underlays import places, underlay
-from dmmp.lab.uplinks import UPLINKS, uplink_rates
+from dmmp.lab.uplinks import UPLINKS, degrees_of, uplink_rates
 from dmmp.messages import Message
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
@@ -118,6 +118,11 @@ class Run:
         if degrees is None:
             raise UsageError(f"no uplinks {case.uplinks!r}: {', '.join(sorted(UPLINKS))}")
         self.degrees = degrees(Random(f"{case.seed}/uplinks/{case.uplinks}"), case.hosts)
+        rates: list[float] = []
+        if case.option("limited"):
+            dice = Random(f"{case.seed}/uplinks/{case.uplinks}")
+            rates = uplink_rates(case.uplinks, dice, case.hosts)
+            self.degrees = degrees_of(rates, carried_bits(case))
         self.world = self.WORLD(
             case.seed,
             places(self.underlay, {0: 0}),
@@ -144,9 +149,8 @@ class Run:
         self._index = {id(node): number for number, node in enumerate(self.hosts)}
         if isinstance(self.world, Seen):
             self.world.place_of = self._index
-            if case.option("limited"):
-                dice = Random(f"{case.seed}/uplinks/{case.uplinks}")
-                self.world.limit(uplink_rates(case.uplinks, dice, case.hosts))
+            if rates:
+                self.world.limit(rates)
 
     def join(self, within: float = JOINING) -> None:
         """Start the rendezvous point and the source, and let all others come."""
@@ -220,6 +224,16 @@ class Run:
     def _begin(self, node: Node) -> None:
         self.world.start(node)
         self.world.subscribe(node)
+
+
+def carried_bits(case: Case) -> float:
+    """Return what the stream takes of an uplink for each child, bit/s, headers included.
+
+    Where an uplink is a bound, a host that counts the payload alone promises what it cannot keep:
+    a source that fits eight streams of 1,000 bytes ten times a second has room for seven.
+    """
+    octets = int(case.option("octets", str(OCTETS)))
+    return (octets + HEADER_BYTES + HEADERS) * 8 / PERIOD
 
 
 def run(case: Case) -> Measured:

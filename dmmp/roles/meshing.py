@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from dmmp.actions import Become, Send
 from dmmp.alarms import jittered
@@ -54,6 +55,10 @@ from dmmp.roles.states import (
 from dmmp.types import Endpoint, HostId, Instant
 
 
+SELDOM = 3
+"""Periods of the mesh from one Refresh that comes sooner, for its links, to the next (Decision 15)."""
+
+
 def is_source(peer: Peer) -> bool:
     """Tell whether a member of the mesh is the source."""
     return bool(peer.record.flags & HostFlag.SOURCE)
@@ -76,6 +81,7 @@ class MeshingRole(RightfulRole, DisplacingRole):
         self.links: tuple[HostId, ...] = ()
         self.told_links: tuple[HostId, ...] = ()
         self.told_at: Instant = 0.0
+        self.hastened: Instant = -inf
         self.refusal: Refusal | None = None
 
     def meet(self, record: HostRecord, now: Instant) -> Actions:
@@ -136,13 +142,22 @@ class MeshingRole(RightfulRole, DisplacingRole):
             self.mesh.from_source(),
         )
         if self.links != self.told_links:
-            # Until they know, the others compute another tree.
-            soon = max(
-                now + self.parameters.place_wait, self.told_at + self.parameters.refresh_mesh
-            )
-            self.alarms.hasten(Alarm.MESH, jittered(self.rng, soon - now) + now)
+            self.tell_links_soon(now)
         self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         yield from ()
+
+    def tell_links_soon(self, now: Instant) -> None:
+        """Let the next Refresh of the mesh come sooner: until then others compute another tree.
+
+        Seldom: where super nodes come and go all the time, links always change.
+        """
+        soon = max(
+            now + self.parameters.place_wait,
+            self.told_at + self.parameters.refresh_mesh,
+            self.hastened + SELDOM * self.mesh_period(),
+        )
+        if self.alarms.hasten(Alarm.MESH, now + jittered(self.rng, soon - now)):
+            self.hastened = now
 
     def parent_trip(self, parent: Parent) -> float | None:
         """Return the round trip to the mesh parent, as the mesh measures it."""
@@ -161,8 +176,9 @@ class MeshingRole(RightfulRole, DisplacingRole):
     def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Refresh the whole mesh and the source with this host's link state (slide 18)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.mesh_period()))
+        self.told_at = now
         yield from self.choose_mesh_links(now)
-        self.told_links, self.told_at = self.links, now
+        self.told_links = self.links
         links = self.link_state()
         for peer in list(self.mesh.peers.values()):
             yield self.standing.ask(

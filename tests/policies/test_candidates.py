@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dmmp.messages.common import HostRecord
-from dmmp.policies.candidates import Namings, choose_candidates
+from dmmp.policies.candidates import Namings, Shortlist, choose_candidates
 from dmmp.types import HostId
 from tests.policies.drawn import hosts, ids, record
 
@@ -55,6 +55,20 @@ def test_the_nearest_by_address_and_the_roomiest_are_always_among_them() -> None
     for seed in range(20):
         chosen = choose_candidates(NEWCOMER, crowd + roomy + near, (), 12, Random(seed))
         assert set(ids(near)) <= set(ids(chosen)) and set(ids(roomy)) <= set(ids(chosen))
+
+
+@given(hosts(), st.integers(1, 12), st.integers(0, 1 << 32), st.data())
+def test_a_shortlist_names_the_same(
+    super_nodes: list[HostRecord], at_most: int, seed: int, data: st.DataObject
+) -> None:
+    """Whoever asks: a newcomer or one of them, with or without namings of late."""
+    me = HostId(data.draw(st.sampled_from([0, *ids(super_nodes)])))
+    full = data.draw(st.dictionaries(st.sampled_from(ids(super_nodes) or [0]), st.floats(0, 8)))
+    for levels in (None, lambda named: [full.get(host, 0.0) for host in named]):
+        others = [host for host in super_nodes if host.host != me]
+        slow = choose_candidates(NEWCOMER, others, (), at_most, Random(seed), levels)
+        quick = Shortlist(super_nodes).choose(NEWCOMER, at_most, Random(seed), levels, me)
+        assert quick == slow
 
 
 def test_the_random_part_spreads_a_flash_crowd() -> None:

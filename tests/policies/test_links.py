@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmmp.policies.links import choose_links, core_tree
+from dmmp.policies.links import UNKNOWN_DELAY_US, choose_links, core_tree, way
 from dmmp.types import HostId
 from tests.policies.drawn import PARAMETERS
 
@@ -120,6 +120,37 @@ def test_links_are_the_nearest_the_source_one_random_and_one_that_leads_there(
     assert SOURCE in links or SOURCE not in measured
     anchors = [host for host in measured if host == SOURCE or host < me]
     assert not anchors or any(host in anchors for host in links)
+
+
+def test_those_on_the_way_from_the_source_are_among_the_links() -> None:
+    """One of them is the parent on the shortest way, however many are nearer."""
+    near = {HostId(number): 10 + number for number in range(3, 30)}
+    measured = {SOURCE: 1000, HostId(40): 400, HostId(41): 500, **near}
+    from_source = {HostId(40): 590, HostId(41): 510, **dict.fromkeys(near, 1000)}
+    links = choose_links(HostId(2), SOURCE, measured, PARAMETERS, Random(1), (), from_source)
+    assert {40, 41} <= set(links)
+    # Of one that was not measured here nobody knows whether it is on the way.
+    del measured[HostId(40)]
+    assert 40 not in choose_links(
+        HostId(2), SOURCE, measured, PARAMETERS, Random(1), (), from_source
+    )
+
+
+def test_what_is_held_stays_while_it_is_good_enough() -> None:
+    measured = {HostId(number): number for number in range(10, 40)}
+    held = [HostId(13), HostId(17), HostId(18)]
+    links = choose_links(HostId(2), SOURCE, measured, PARAMETERS, Random(1), held)
+    # The nearest two, then those held that are among the first eight: 18 is the ninth.
+    assert PARAMETERS.mesh_links == 4 and {10, 11, 13, 17} <= set(links)
+    assert 12 not in links
+
+
+def test_a_way_is_as_long_as_its_links() -> None:
+    parents = {HostId(2): SOURCE, HostId(3): HostId(2), HostId(4): HostId(3)}
+    state: State = {HostId(2): {SOURCE: 10, HostId(3): 5}, HostId(3): {}}
+    assert way(HostId(3), parents, state) == 15
+    assert way(HostId(4), parents, state) == 15 + UNKNOWN_DELAY_US
+    assert way(SOURCE, parents, state) == 0
 
 
 @given(st.lists(st.integers(2, 1000), min_size=1, max_size=30, unique=True), st.integers(0, 99))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,3 +173,15 @@ def test_the_union_always_equals_what_the_children_said_last(
         model[number, group] = wanted
     assert union(children.interest()) == union(model.values())
     assert all(record.mode is FilterMode.EXCLUDE for record in union(children.interest()))
+
+
+def test_a_table_says_when_the_first_child_or_wish_has_to_be_renewed() -> None:
+    """Nobody looks at it before (Decision 10)."""
+    table = Children(PARAMETERS)
+    assert table.lapse_next() == inf
+    table.confirm(record(3), at(3), False, 40.0)
+    table.confirm(record(4), at(4), False, 30.0)
+    assert table.lapse_next() == 30.0
+    wish = Interest(GROUPS[0], FilterMode.EXCLUDE, ())
+    table.note_interest(table.confirmed[HostId(3)], (wish,), 1, 20.0)
+    assert table.lapse_next() == 20.0

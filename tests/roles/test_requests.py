@@ -22,7 +22,7 @@ from dmmp.messages import (
     StatusReport,
 )
 from dmmp.messages.common import HostRecord
-from dmmp.roles.requests import Request, Requests
+from dmmp.roles.requests import Request, Requests, RoundTrip
 from dmmp.types import Endpoint
 from tests.roles.stage import PARAMETERS, at
 
@@ -122,6 +122,22 @@ def test_after_a_retransmission_the_round_trip_is_unknown() -> None:
     assert request is not None and request.round_trip(0.04) == 0.04
     table.again(sequence, 0.25)
     assert request.round_trip(0.29) is None
+
+
+def test_a_host_farther_than_the_first_wait_is_measured_and_then_waited_for() -> None:
+    """The first answer counts though it is ambiguous, later ones only if they are not."""
+    trip, table = RoundTrip(), requests()
+    assert trip.wait(PARAMETERS) == PARAMETERS.retry_first
+    _, number, again = table.open(ProbeRequest(timestamp=0), at(5), 0.0, 5)
+    table.again(number, again)
+    held = table._open[number]
+    held.sample(trip, 0.4)
+    assert trip.smoothed == 0.4 and trip.wait(PARAMETERS) > 0.4
+    held.sample(trip, 3.0)
+    assert trip.smoothed == 0.4
+    _, second, _ = table.open(ProbeRequest(timestamp=0), at(5), 5.0, 5)
+    table._open[second].sample(trip, 5.2)
+    assert trip.smoothed < 0.4
 
 
 def test_closing_what_is_open_to_a_host_leaves_the_others() -> None:

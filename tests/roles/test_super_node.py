@@ -148,7 +148,7 @@ def test_link_state_goes_to_every_member_and_the_source() -> None:
     assert all(link.delay_us > 0 for link in links)
 
 
-def test_the_links_are_always_the_nearest_whenever_they_were_measured() -> None:
+def test_the_nearest_are_among_the_links_whenever_they_were_measured() -> None:
     subject = in_mesh(*(super_node(number) for number in range(3, 9)))
     role: Any = subject.role
     for number in range(2, 9):

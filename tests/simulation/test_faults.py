@@ -91,12 +91,12 @@ def test_a_partition_by_name_and_by_share() -> None:
 )
 def test_a_worse_network_for_a_while(kind: str, count: str) -> None:
     """Something is lost, doubled or late while it lasts, and nothing before or after."""
-    world = started(Fault(kind, 8.0, 6.0, amount=0.5), until=7.9)
+    world = started(Fault(kind, 8.0, 12.0, amount=0.5), until=7.9)
     assert getattr(world.network.counts, count) == 0
-    world.run_until(14.1)
+    world.run_until(20.1)
     found = getattr(world.network.counts, count)
     assert found > 3
-    world.run_until(20.0)
+    world.run_until(26.0)
     assert getattr(world.network.counts, count) == found
 
 

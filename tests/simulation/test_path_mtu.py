@@ -12,7 +12,7 @@ LARGEST = 8924
 PLACES = (9000, 1500, 1400, 1280)
 OVERHEAD = 28
 CALM = Scenario(
-    seed=5, members=12, window=2.0, settle=40.0, topology="plane", packets_per_second=5.0, loss=0.02
+    seed=5, members=12, window=2.0, settle=70.0, topology="plane", packets_per_second=5.0, loss=0.02
 )
 
 
@@ -26,7 +26,7 @@ def searched(wire: bool) -> World:
     ends = [node for node in world.nodes if isinstance(node.host, EndHost)]
     for node in ends:
         world.at(10.0, lambda node=node: world.tell(node, Carries(LARGEST)))  # type: ignore[misc]
-    world.run_until(40.0)
+    world.run_until(70.0)
     return world
 
 
