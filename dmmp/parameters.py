@@ -60,7 +60,7 @@ class Parameters:
     refresh_cluster: float = 10.0  # Decision 10
     refresh_first: float = 3.0  # Decision 76: of a parent that has just been found
     hold_cluster: float = 30.0  # Decision 10
-    sweep: float = 5.0  # Decision 10: how often children are looked at whose hold time is over
+    sweep: float = 5.0  # Decision 10: between two looks at children whose hold time is over
     refresh_relative: float = 20.0  # Decision 76: of backups and siblings
     hold_relative: float = 60.0  # Decision 76
     refresh_mesh: float = 10.0  # Decision 10: in a mesh of at most

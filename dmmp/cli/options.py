@@ -189,7 +189,7 @@ host_options = _stacked(
             default="8M",
             show_default=True,
             metavar="RATE",
-            help="What one copy of the streams takes, bit/s.",
+            help="What one copy of the streams takes, bit/s, headers (60 bytes a packet) included.",
         ),
         click.option(
             "--out-degree", type=int, metavar="N", help="Most children, in place of the two rates."

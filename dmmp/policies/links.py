@@ -101,8 +101,10 @@ def way(
     total = 0
     while host in parents:
         above = parents[host]
-        ends = link_state.get(host, NOTHING), link_state.get(above, NOTHING)
-        total += ends[0].get(above) or ends[1].get(host) or UNKNOWN_DELAY_US
+        first, second = min(host, above), max(host, above)
+        other = link_state.get(second, NOTHING).get(first, UNKNOWN_DELAY_US)
+        # The smaller id's word counts, as in the tree.
+        total += link_state.get(first, NOTHING).get(second, other)
         host = above
     return total
 

@@ -178,6 +178,7 @@ class ImprovingRole(YieldingRole):
         self.standing.children.adopt(part.below)
         if not self.alarms.is_set(Alarm.SWEEP):
             self.alarms.set(Alarm.SWEEP, now + self.parameters.sweep)
+        self.alarms.hasten(Alarm.SWEEP, max(now, part.below.expires))
         joined = self.standing.make(JoinNotification, parent=message.sender)
         # Its own Refresh to this host is the answer.
         yield self.standing.ask(joined, part.endpoint, now, self.parameters.join_tries)

@@ -30,6 +30,8 @@ class Peer:
     endpoint: Endpoint
     heard: Instant
     round_trip: float | None = None
+    is_guess: bool = False
+    """As in `RoundTrip`: the answer may have been to a repetition."""
     announced_us: int | None = None
     links: dict[HostId, int] = field(default_factory=dict)
     path: tuple[HostId, ...] = ()
@@ -39,8 +41,8 @@ class Peer:
 
     def sample(self, round_trip: float, weight: float) -> None:
         """Take in one round trip: the least at first, smoothed afterwards (Decision 12)."""
-        if self.round_trip is None:
-            self.round_trip = round_trip
+        if self.round_trip is None or self.is_guess:
+            self.round_trip, self.is_guess = round_trip, False
         else:
             self.round_trip += weight * (round_trip - self.round_trip)
 
@@ -148,7 +150,7 @@ class Mesh:
         return room
 
     def _places(self, peer: Peer) -> int:
-        out_degree = peer.record.out_degree
+        out_degree = min(peer.record.out_degree, self._parameters.children)
         return out_degree if peer.record.host == self._source else mesh_share(out_degree)
 
     def tree(

@@ -41,7 +41,7 @@ from dmmp.policies.parents import Candidate
 from dmmp.roles.displacing import DisplacingRole
 from dmmp.roles.handover import Demotion
 from dmmp.roles.mesh import Mesh, Peer
-from dmmp.roles.requests import Request
+from dmmp.roles.requests import LONGEST_WAIT, Request
 from dmmp.roles.rightful import RightfulRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Alarm, Standing
@@ -54,9 +54,12 @@ from dmmp.roles.states import (
 )
 from dmmp.types import Endpoint, HostId, Instant
 
-
 SELDOM = 3
-"""Periods of the mesh from one Refresh that comes sooner, for its links, to the next (Decision 15)."""
+"""Periods of the mesh from one Refresh that comes sooner to the next (Decision 15)."""
+
+
+MOST_TIMES = 10
+"""Doublings of the pause after a refusal: it has long been as long as it gets."""
 
 
 def is_source(peer: Peer) -> bool:
@@ -121,13 +124,16 @@ class MeshingRole(RightfulRole, DisplacingRole):
         if above is not None:
             peer.path = (record.host, *above)
         trip = request.round_trip(now)
-        if trip is None and peer.round_trip is None:
-            trip = now - request.sent  # As in `Request.sample`.
         if trip is not None:
             peer.sample(trip, self.parameters.delay_weight)
+        elif peer.round_trip is None:
+            peer.round_trip, peer.is_guess = now - request.sent, True
 
-    def choose_mesh_links(self, now: Instant) -> Actions:
-        """Choose the links to announce anew; a random one stays as long as it can."""
+    def choose_mesh_links(self, now: Instant, is_told: bool = False) -> Actions:
+        """Choose the links to announce anew; what is good enough stays.
+
+        `is_told`: the Refresh that tells of them goes out at once.
+        """
         source = self.mesh.source()
         if source is None:
             return
@@ -141,7 +147,9 @@ class MeshingRole(RightfulRole, DisplacingRole):
             self.links,
             self.mesh.from_source(),
         )
-        if self.links != self.told_links:
+        if is_told:
+            self.told_links, self.told_at = self.links, now
+        elif self.links != self.told_links:
             self.tell_links_soon(now)
         self.alarms.set(Alarm.REBUILD, now + self.parameters.rebuild_after)
         yield from ()
@@ -176,9 +184,7 @@ class MeshingRole(RightfulRole, DisplacingRole):
     def on_mesh_alarm(self, key: Hashable, now: Instant) -> Actions:
         """Refresh the whole mesh and the source with this host's link state (slide 18)."""
         self.alarms.set(Alarm.MESH, now + jittered(self.rng, self.mesh_period()))
-        self.told_at = now
-        yield from self.choose_mesh_links(now)
-        self.told_links = self.links
+        yield from self.choose_mesh_links(now, is_told=True)
         links = self.link_state()
         for peer in list(self.mesh.peers.values()):
             yield self.standing.ask(
@@ -194,8 +200,12 @@ class MeshingRole(RightfulRole, DisplacingRole):
                 peer.endpoint,
                 now,
                 tries=self.parameters.join_tries,
-                wait=max(self.parameters.retry_first, 1.5 * (peer.round_trip or 0.0)),
+                wait=self._wait_for(peer),
             )
+
+    def _wait_for(self, peer: Peer) -> float:
+        wait = max(self.parameters.retry_first, 1.5 * (peer.round_trip or 0.0))
+        return min(wait, LONGEST_WAIT)
 
     def on_other_refresh(self, message: RefreshRequest, sender: Endpoint, now: Instant) -> Actions:
         """Take link state from a mesh member; from the parent its path (slide 18)."""
@@ -393,7 +403,7 @@ class MeshingRole(RightfulRole, DisplacingRole):
         if source is None:
             return {}
         mine = {link.neighbour: link.delay_us for link in self.link_state()}
-        places = mesh_share(self.standing.setup.out_degree)
+        places = mesh_share(min(self.standing.setup.out_degree, self.parameters.children))
         return self.mesh.tree(source.record.host, self.standing.host, places, mine)
 
     def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
@@ -437,7 +447,7 @@ class MeshingRole(RightfulRole, DisplacingRole):
     def note_refusal(self, host: HostId, now: Instant) -> None:
         """Note who refused a place in the core tree, and arm the next attempt."""
         held = self.refusal
-        times = held.times + 1 if held is not None and held.host == host else 0
+        times = min(held.times + 1, MOST_TIMES) if held is not None and held.host == host else 0
         pause = min(self.parameters.rebuild_after * 2**times, self.parameters.refresh_mesh)
         again = now + jittered(self.rng, pause)
         self.refusal = Refusal(host, times, again)
@@ -457,7 +467,8 @@ class MeshingRole(RightfulRole, DisplacingRole):
                 report = self.standing.make(LeaveReport, reason=reason)
                 yield self.standing.ask(report, endpoint, now)
             self.mesh = Mesh(self.parameters)
-            self.links = ()
+            self.links = self.told_links = ()
+            self.refusal = None
             self.state = Registering()
             self.alarms.stop(Alarm.MESH)
             self.alarms.stop(Alarm.REBUILD)

@@ -186,7 +186,7 @@ class ParentRole(RegisteredRole):
                 yield from self.drop_child(host, f"refused, status {int(status)}", now)
             yield Send(self.refresh_answer(message, status, now), sender)
             if status is Status.FULL and mesh:
-                yield from self.on_mesh_full(host, now)
+                yield from self.on_mesh_full(host, sender, now)
             return
         hold = self.parameters.hold_mesh if mesh else self.parameters.hold_cluster
         record = located(message.sender, sender)
@@ -229,7 +229,7 @@ class ParentRole(RegisteredRole):
             yield from self.on_subtree_changed(now)
         yield from self.on_room_changed(now)
 
-    def on_mesh_full(self, applicant: HostId, now: Instant) -> Actions:
+    def on_mesh_full(self, applicant: HostId, sender: Endpoint, now: Instant) -> Actions:
         """React to a super node that was refused for want of a place in the mesh."""
         yield from ()
 

@@ -18,6 +18,9 @@ from dmmp.types import Endpoint, Instant
 
 _SEQUENCES = 1 << 32
 
+LONGEST_WAIT = 2.0
+"""Seconds a request waits at most for its first repetition, however slowly the other answers."""
+
 MOST_EXCUSES = 2
 """Late alarms of one request that cost no try: a host that is always late must give up too."""
 
@@ -28,11 +31,13 @@ class RoundTrip:
 
     smoothed: float | None = None
     variation: float = 0.0
+    is_guess: bool = False
+    """It came from an answer that may have been to a repetition: the next clean one replaces it."""
 
     def sample(self, seconds: float) -> None:
         """Take in one measured round trip."""
-        if self.smoothed is None:
-            self.smoothed, self.variation = seconds, seconds / 2
+        if self.smoothed is None or self.is_guess:
+            self.smoothed, self.variation, self.is_guess = seconds, seconds / 2, False
         else:
             self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
             self.smoothed += (seconds - self.smoothed) / 8
@@ -41,7 +46,7 @@ class RoundTrip:
         """Return how long to wait for an answer: at least `least`, `unknown` if never measured."""
         if self.smoothed is None:
             return unknown
-        return max(least, self.smoothed + 4 * self.variation)
+        return min(max(least, self.smoothed + 4 * self.variation), LONGEST_WAIT)
 
     def wait(self, parameters: Parameters) -> float:
         """Return how long a request waits before it is sent again (Decision 9)."""
@@ -71,11 +76,13 @@ class Request:
     def sample(self, trip: RoundTrip, now: Instant) -> None:
         """Let the answer arriving now measure the round trip; one that is ambiguous only at first.
 
-        Whoever is farther than the first wait would never be measured, and asked twice for ever:
-        too long a measure does no harm, and clean ones follow.
+        Whoever is farther than the first wait would never be measured, and asked twice for ever.
         """
-        if not self.sent_again or trip.smoothed is None:
+        if not self.sent_again:
             trip.sample(now - self.sent)
+        elif trip.smoothed is None:
+            trip.sample(now - self.sent)
+            trip.is_guess = True
 
 
 class Requests:

@@ -17,7 +17,7 @@ from dmmp.roles.mesh import Mesh
 from dmmp.roles.parenting import ParentRole
 from dmmp.roles.role import Actions
 from dmmp.roles.standing import Standing
-from dmmp.types import HostId, Instant
+from dmmp.types import Endpoint, HostId, Instant
 
 
 class RightfulRole(ParentRole):
@@ -28,24 +28,39 @@ class RightfulRole(ParentRole):
         self.mesh = Mesh(standing.parameters)
         self.clearing: Instant = 0.0
         """Until when the child that was sent away last has time to find a place."""
+        self.sent_away: dict[HostId, Instant] = {}
+        """The mesh children that were, and until when they are not sent away again."""
 
     @abstractmethod
     def core_tree(self) -> Mapping[HostId, HostId]:
         """Compute every super node's mesh parent from the links known (Decision 15)."""
 
-    def on_mesh_full(self, applicant: HostId, now: Instant) -> Actions:
+    def on_mesh_full(self, applicant: HostId, sender: Endpoint, now: Instant) -> Actions:
         """Send a child away that stands where the tree puts the applicant."""
+        peer = self.mesh.peers.get(applicant)
+        if now < self.clearing or peer is None or peer.endpoint != sender:
+            return
         tree, me = self.core_tree(), self.standing.host
-        if now < self.clearing or tree.get(applicant) != me:
+        if tree.get(applicant) != me:
             return
         self.clearing = now + self.parameters.place_wait
-        children = self.standing.children.of(mesh=True)
-        others = [child for child in children if tree.get(child.record.host) != me]
+        children = {child.record.host: child for child in self.standing.children.of(mesh=True)}
+        self.sent_away = {
+            host: until
+            for host, until in self.sent_away.items()
+            if until > now and host in children
+        }
+        others = [child for host, child in children.items() if tree.get(host) != me]
         if not others:
             yield from self.dismiss_surplus(now)
             return
+        # One that found no place elsewhere, or does not want to, is no reason to keep the others.
+        fresh = [child for child in others if child.record.host not in self.sent_away]
+        if not fresh:
+            return
         # Fewer places below mean fewer hosts whose path changes.
-        child = min(others, key=lambda each: (each.record.free_slots, each.record.host))
+        child = min(fresh, key=lambda each: (each.record.free_slots, each.record.host))
+        self.sent_away[child.record.host] = now + self.parameters.refresh_mesh
         report = self.standing.make(LeaveReport, reason=LeaveReason.DISMISSED)
         yield self.standing.ask(report, child.endpoint, now)
 

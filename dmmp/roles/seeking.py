@@ -251,11 +251,11 @@ class SeekingRole(UplinkRole):
         record = located(message.sender, sender)
         parent = with_relatives(Parent(record, sender, path, message.super_node), message)
         self.standing.is_fed, self.round_trip = True, RoundTrip()
-        self.sample(request, now)
         probed = state.offer.candidate.round_trip
-        if self.round_trip.smoothed is None and probed is not None:
-            # Whoever is further than a first retransmission is never measured by a Refresh.
+        if request.sent_again and probed is not None:
             self.round_trip.sample(probed)
+        else:
+            self.sample(request, now)
         for other in state.others:
             yield self.decline(other)
         old = state.previous

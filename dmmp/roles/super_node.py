@@ -300,6 +300,7 @@ class SuperNode(MeshingRole):
 
     def on_joined(self, now: Instant) -> Actions:
         """In the mesh: the RP may name this host to newcomers from now on."""
+        self.refusal = None
         yield from self.register(now)
 
     def on_parent_lost(self, parent: Parent, now: Instant) -> Actions:

@@ -258,9 +258,7 @@ class UplinkRole(ParentRole):
 
     def sample(self, request: Request, now: Instant) -> None:
         """Learn from the parent's answer how far it is (Decision 12)."""
-        trip = request.round_trip(now)
-        if trip is not None:
-            self.round_trip.sample(trip)
+        request.sample(self.round_trip, now)
 
     def path_delay(self) -> int:
         """Return the parent's delay from the source and half the round trip to it, µs."""

@@ -22,7 +22,7 @@ from dmmp.messages import (
     StatusReport,
 )
 from dmmp.messages.common import HostRecord
-from dmmp.roles.requests import Request, Requests, RoundTrip
+from dmmp.roles.requests import LONGEST_WAIT, Request, Requests, RoundTrip
 from dmmp.types import Endpoint
 from tests.roles.stage import PARAMETERS, at
 
@@ -136,8 +136,16 @@ def test_a_host_farther_than_the_first_wait_is_measured_and_then_waited_for() ->
     held.sample(trip, 3.0)
     assert trip.smoothed == 0.4
     _, second, _ = table.open(ProbeRequest(timestamp=0), at(5), 5.0, 5)
-    table._open[second].sample(trip, 5.2)
-    assert trip.smoothed < 0.4
+    table._open[second].sample(trip, 5.3)
+    # The first clean one replaces the guess, and is smoothed by those that follow.
+    assert round(trip.smoothed, 6) == 0.3
+
+
+def test_nobody_is_waited_for_longer_than_two_seconds_however_slowly_it_answers() -> None:
+    trip = RoundTrip()
+    for _ in range(30):
+        trip.sample(0.99 * trip.wait(PARAMETERS))
+        assert trip.wait(PARAMETERS) <= LONGEST_WAIT == 2.0
 
 
 def test_closing_what_is_open_to_a_host_leaves_the_others() -> None:

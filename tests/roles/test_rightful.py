@@ -68,8 +68,32 @@ def test_a_full_source_sends_away_whom_the_tree_puts_elsewhere() -> None:
 def test_one_at_a_time_is_sent_away_and_again_if_it_has_not_gone() -> None:
     subject = full_source()
     assert dismissed(ask(subject, 5, 9.2)) == [at(3)]
-    assert dismissed(ask(subject, 5, 9.2 + 0.9 * PARAMETERS.place_wait)) == []
-    assert dismissed(ask(subject, 5, 9.2 + 1.1 * PARAMETERS.place_wait)) == [at(3)]
+    for later in (0.5, 1.1, 3.0):
+        assert dismissed(ask(subject, 5, 9.2 + later * PARAMETERS.place_wait)) == []
+    assert dismissed(ask(subject, 5, 9.3 + PARAMETERS.refresh_mesh)) == [at(3)]
+
+
+def test_a_stranger_with_the_id_of_a_super_node_moves_nobody() -> None:
+    subject = in_mesh(super_node(3), super_node(4), super_node(5), super_node(6), out_degree=4)
+    role: Any = subject.role
+    for number in (2, 3, 4, 5, 6):
+        trip = 0.3 if number == 2 else 0.001 * number
+        role.mesh.peers[number].round_trip = trip
+        role.mesh.peers[number].announced_us = None
+    list(role.choose_mesh_links(1.2))
+    flags = HostFlag.SUPER_NODE
+    for number in (3, 4, 5, 6):
+        near = (LinkRecord(ME, 10),) if number > 3 else (LinkRecord(SOURCE_ID, 1),)
+        subject.receive(refresh_from(number, links=near), at(number), 1.2)
+    for number in (3, 4):
+        child = refresh_from(
+            number, 5000 + number, kind=RefreshKind.CHILD, sender=named(number, 8, flags)
+        )
+        subject.receive(child, at(number), 1.2)
+    assert role.core_tree()[HostId(5)] == ME != role.core_tree()[HostId(3)]
+    claim = refresh_from(5, 6000, kind=RefreshKind.CHILD, sender=named(5, 8, flags))
+    assert dismissed(subject.receive(claim, at(99), 1.3)) == []
+    assert dismissed(subject.receive(claim, at(5), 1.3)) == [at(3)]
 
 
 def test_a_place_is_taken_up_again_when_who_had_it_has_gone() -> None:
@@ -160,7 +184,7 @@ def test_it_stays_where_the_way_is_nearly_as_short(trip: float, moves: bool) -> 
         role.mesh.peers[number].round_trip = measured
         role.mesh.peers[number].announced_us = None
     list(role.choose_mesh_links(1.15))
-    near = (LinkRecord(SOURCE_ID, 10), LinkRecord(ME, 10))
+    near = (LinkRecord(SOURCE_ID, 10), LinkRecord(ME, 1000))
     subject.receive(refresh_from(3, links=near), at(3), 1.15)
     assert role.core_tree()[ME] == 3
     asked = sends(list(role.on_rebuild(None, 1.5)), RefreshRequest)
