@@ -186,7 +186,7 @@ def test_a_member_cannot_keep_ids_that_are_still_to_be_given(scene: Scene) -> No
     newcomers = [stage.add(f"late{number}", "member", 2) for number in range(5)]
     for newcomer in newcomers:
         stage.join(newcomer)
-    stage.run(4.0)
+    stage.run(8.0)
     views = [newcomer.view(stage.world.now) for newcomer in newcomers]
     assert all(view.parent is not None for view in views)
     assert {view.host for view in views} <= set(range(last + 1, last + 40))
