@@ -186,14 +186,8 @@ MAY_BE_ZERO = frozenset(
     {
         # Not at all, or nobody.
         *("distrust", "pass_down", "nearing_look", "nearing_calm", "nearing_width"),
-        *(
-            "promotion_calm",
-            "super_node_ratio",
-            "mesh_random_links",
-            "mesh_ways",
-            "leaf_below",
-            "repair_store",
-        ),
+        *("promotion_calm", "super_node_ratio", "mesh_random_links", "mesh_ways"),
+        *("leaf_below", "repair_store"),
         *("newcomer_seconds", "replay_bytes", "random_forward", "random_targets"),
         # At once, or without delay.
         *("probe_spacing", "offers_wait", "offers_wait_orphan", "cluster_window", "room_wait"),

@@ -114,7 +114,7 @@ def _vectors() -> Iterator[dict[str, Any]]:
         state: dict[HostId, dict[HostId, int]] = {host: {} for host in places}
         for near, far, delay_us in mesh.links:
             state[HostId(near)][HostId(far)] = delay_us
-        parents = core_tree(HostId(SOURCE), places, state)
+        parents, _ = core_tree(HostId(SOURCE), places, state)
         yield {
             "name": mesh.name,
             "source": SOURCE,

@@ -7,9 +7,7 @@ from each newcomer would melt the core in a flash crowd, and one fixed dozen wou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from heapq import nsmallest
 from itertools import islice
-from operator import itemgetter
 from random import Random
 
 from dmmp.messages.common import HostRecord
@@ -21,6 +19,9 @@ KINDS = 3
 
 OTHER_VERSION = 1 << 130
 """Farther than any address of the same version of IP."""
+
+Levels = Callable[[Sequence[HostId]], Sequence[float]]
+"""Says of each super node to how many newcomers it was named of late (`Namings.levels`)."""
 
 AT_ONCE = 4.0
 """Newcomers to whom one super node may be named at one moment."""
@@ -67,99 +68,92 @@ def choose_candidates(
     refused: Sequence[HostId],
     at_most: int,
     rng: Random,
-    levels: Callable[[Sequence[HostId]], Sequence[float]] | None = None,
+    levels: Levels | None = None,
 ) -> tuple[HostRecord, ...]:
-    """Choose candidates, those without a free place only when no other is left.
-
-    Of one network no more than two are named, chosen by lot (`colocation`).
-    `levels` tells how often super nodes were named of late (`Namings`): those named too often are
-    passed over. If all were, the newcomer gets one, the least named, which it need not probe.
-    """
-    fresh = [host for host in super_nodes if host.host not in refused] if refused else super_nodes
-    free = [host for host in super_nodes if host.free_slots > 0]
-    # Who refused a moment ago and has a place now is worth more than who never had one.
-    usable = [host for host in free if host.host not in refused] or free or fresh or super_nodes
-    if levels is not None:
-        ids = [host.host for host in usable]
-        held = levels(ids)
-        rested = [host for host, level in zip(usable, held, strict=True) if level < AT_ONCE]
-        if not rested and usable:
-            return (min(zip(held, ids, usable, strict=True), key=itemgetter(0, 1))[2],)
-        usable = rested
-    usable = spread_by_lot(usable, rng)
-    if len(usable) <= at_most:
-        return tuple(usable)
-    part = -(-at_most // KINDS)
-    near = _nearest(newcomer, usable, part)
-    taken = {host.host for host in near}
-    rest = [host for host in usable if host.host not in taken]
-    roomy = nsmallest(part, rest, key=_by_room)
-    taken = {host.host for host in roomy}
-    rest = [host for host in rest if host.host not in taken]
-    chosen = [*near, *roomy]
-    while rest and len(chosen) < at_most:
-        chosen.append(rest.pop(rng.randrange(len(rest))))
-    return tuple(chosen[:at_most])
+    """Choose for one newcomer; see `Shortlist.choose`."""
+    return Shortlist(super_nodes).choose(newcomer, refused, at_most, rng, levels)
 
 
 class Shortlist:
-    """The same super nodes for one newcomer after the other: what they have in common, once.
+    """Super nodes to choose from, for one newcomer after the other.
 
-    In a crowd the super nodes' records change more seldom than newcomers come.
+    What they have in common is computed once: in a crowd newcomers come more often than the
+    records of super nodes change.
     """
 
     def __init__(self, super_nodes: Sequence[HostRecord]) -> None:
         self.super_nodes = super_nodes
-        usable = [host for host in super_nodes if host.free_slots > 0] or list(super_nodes)
-        rest = spread(usable)[1]
-        self._usable = usable
-        self._ids = [host.host for host in usable]
-        self._addresses = [int(host.endpoint.address) for host in usable]
-        versions = {host.endpoint.address.version for host in usable}
-        self._version = versions.pop() if len(versions) == 1 and not rest else 0
-        """Of all addresses; 0 where they differ, or where some have to go by lot."""
-        order = range(len(usable))
-        self._by_room = sorted(order, key=lambda place: _by_room(usable[place]))
+        self._ids = [host.host for host in super_nodes]
+        self._free = {place for place, host in enumerate(super_nodes) if host.free_slots > 0}
+        addresses = [host.endpoint.address for host in super_nodes]
+        self._addresses = [(address.version, int(address)) for address in addresses]
+        self._by_room = sorted(range(len(super_nodes)), key=self._room_of)
+        self._is_spread = not spread(super_nodes)[1]
+
+    def _room_of(self, place: int) -> tuple[int, HostId]:
+        host = self.super_nodes[place]
+        return -host.free_slots, host.host
 
     def choose(
         self,
         newcomer: Endpoint,
+        refused: Sequence[HostId],
         at_most: int,
         rng: Random,
-        levels: Callable[[Sequence[HostId]], Sequence[float]] | None = None,
+        levels: Levels | None = None,
         without: HostId = NO_HOST,
     ) -> tuple[HostRecord, ...]:
-        """Choose as `choose_candidates` does for one that nobody has refused, and not itself."""
-        usable = self._usable
-        places = [place for place, host in enumerate(self._ids) if host != without]
+        """Choose candidates, those without a free place only when no other is left.
+
+        Of one network no more than two are named, chosen by lot (`colocation`). `without` is the
+        host that asks. `levels` tells how often super nodes were named of late (`Namings`): those
+        named too often are passed over. If all were, the newcomer gets one, the least named, which
+        it need not probe.
+        """
+        ids, super_nodes = self._ids, self.super_nodes
+        places = [place for place, host in enumerate(ids) if host != without]
+        free = [place for place in places if place in self._free]
+        if refused:
+            fresh = [place for place in places if ids[place] not in refused]
+            # Who refused a moment ago and has a place now is worth more than who never had one.
+            usable = (
+                [place for place in free if ids[place] not in refused] or free or fresh or places
+            )
+        else:
+            usable = free or places
         if levels is not None:
-            held = levels(self._ids)
-            places = [place for place in places if held[place] < AT_ONCE]
-        if newcomer.address.version != self._version or len(places) <= at_most:
-            others = [host for host in self.super_nodes if host.host != without]
-            return choose_candidates(newcomer, others, (), at_most, rng, levels)
-        own, part = int(newcomer.address), -(-at_most // KINDS)
-        distances = [own ^ address for address in self._addresses]
-        near = sorted(places, key=distances.__getitem__)[:part]
-        left = set(places).difference(near)
+            held = levels(ids)
+            rested = [place for place in usable if held[place] < AT_ONCE]
+            if not rested and usable:
+                return (super_nodes[min(usable, key=lambda place: (held[place], ids[place]))],)
+            usable = rested
+        if not self._is_spread:
+            kept = spread_by_lot([super_nodes[place] for place in usable], rng)
+            named = {host.host for host in kept}
+            usable = [place for place in usable if ids[place] in named]
+        if len(usable) > at_most:
+            usable = self._choose_from(usable, newcomer, at_most, rng)
+        return tuple([super_nodes[place] for place in usable])
+
+    def _choose_from(
+        self, usable: Sequence[int], newcomer: Endpoint, at_most: int, rng: Random
+    ) -> list[int]:
+        part = -(-at_most // KINDS)
+        near = self._nearest(newcomer, usable)[:part]
+        left = set(usable).difference(near)
         roomy = list(islice((place for place in self._by_room if place in left), part))
         left.difference_update(roomy)
         rest = sorted(left)
         chosen = [*near, *roomy]
         while rest and len(chosen) < at_most:
             chosen.append(rest.pop(rng.randrange(len(rest))))
-        return tuple([usable[place] for place in chosen[:at_most]])
+        return chosen[:at_most]
 
-
-def _by_room(host: HostRecord) -> tuple[int, HostId]:
-    return -host.free_slots, host.host
-
-
-def _nearest(newcomer: Endpoint, hosts: Sequence[HostRecord], at_most: int) -> list[HostRecord]:
-    """List those whose addresses are most like the newcomer's, the most alike first."""
-    version, own = newcomer.address.version, int(newcomer.address)
-    distances = [
-        (own ^ int(address) if address.version == version else OTHER_VERSION, host.host, host)
-        for host, address in [(host, host.endpoint.address) for host in hosts]
-    ]
-    return [host for _, _, host in nsmallest(at_most, distances, key=itemgetter(0, 1))]
+    def _nearest(self, newcomer: Endpoint, usable: Sequence[int]) -> list[int]:
+        """List those whose addresses are most like the newcomer's, the most alike first."""
+        version, own = newcomer.address.version, int(newcomer.address)
+        distances = [
+            own ^ address if kind == version else OTHER_VERSION for kind, address in self._addresses
+        ]
+        ids = self._ids
+        return [place for _, _, place in sorted((distances[at], ids[at], at) for at in usable)]

@@ -18,6 +18,7 @@ UNKNOWN_DELAY_US = 1_000_000
 """Assumed for a pair nobody measured; such a pair is used only when nothing else is left."""
 
 NOTHING: Mapping[HostId, int] = {}
+"""Of nobody is it known how far from the source it is."""
 
 
 def choose_links(
@@ -70,12 +71,13 @@ def core_tree(
     source: HostId,
     caps: Mapping[HostId, int],
     link_state: Mapping[HostId, Mapping[HostId, int]],
-) -> dict[HostId, HostId]:
-    """Compute the parent of every super node: shortest paths from the source within the caps.
+) -> tuple[dict[HostId, HostId], dict[HostId, int]]:
+    """Compute every super node's parent and way: shortest paths from the source within the caps.
 
     `caps` gives how many mesh children each may have, the source included; `link_state` the
-    announced links. Ties are broken by ids. Hosts without a usable link hang where room is left;
-    hosts for which there is no room at all are missing from the result.
+    announced links. Ways are round trips to the source, microseconds. Ties are broken by ids. Hosts
+    without a usable link hang where room is left; hosts for which there is no room at all are
+    missing from the result.
     """
     links = _undirected(caps, link_state)
     parents: dict[HostId, HostId] = {}
@@ -89,24 +91,7 @@ def core_tree(
         pending[min(caps[host], 2)].append(host)
     for share in (2, 1, 0):
         _grow(pending[share], links, room, distance, parents)
-    return parents
-
-
-def way(
-    host: HostId,
-    parents: Mapping[HostId, HostId],
-    link_state: Mapping[HostId, Mapping[HostId, int]],
-) -> int:
-    """Return how long a packet to a host and its answer take along the tree, microseconds."""
-    total = 0
-    while host in parents:
-        above = parents[host]
-        first, second = min(host, above), max(host, above)
-        other = link_state.get(second, NOTHING).get(first, UNKNOWN_DELAY_US)
-        # The smaller id's word counts, as in the tree.
-        total += link_state.get(first, NOTHING).get(second, other)
-        host = above
-    return total
+    return parents, distance
 
 
 def _grow(

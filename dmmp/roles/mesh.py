@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from dmmp.messages.common import HostFlag, HostRecord, LinkRecord, located
 from dmmp.parameters import Parameters
 from dmmp.policies.capacity import mesh_share
-from dmmp.policies.links import core_tree, way
+from dmmp.policies.links import core_tree
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 ANNOUNCE_CHANGE = 0.25
@@ -64,9 +64,10 @@ class Mesh:
         self._parameters = parameters
         self.peers: dict[HostId, Peer] = {}
         self._source: HostId = NO_HOST
-        self._computed: Mapping[HostId, HostId] = {}
-        self._computed_from: object = None
-        self._link_state: dict[HostId, Mapping[HostId, int]] = {}
+        self._tree: Mapping[HostId, HostId] = {}
+        self._ways: Mapping[HostId, int] = {}
+        self._tree_of: object = None
+        """What the two were computed from."""
 
     def __len__(self) -> int:
         return len(self.peers)
@@ -143,35 +144,38 @@ class Mesh:
 
     def room(self, tree: Mapping[HostId, HostId]) -> dict[HostId, int]:
         """Return how many places each member has left in the mesh under this tree."""
-        room = {host: self._places(peer) for host, peer in self.peers.items()}
+        room = {
+            host: self._places(peer.record.out_degree, host == self._source)
+            for host, peer in self.peers.items()
+        }
         for parent in tree.values():
             if parent in room:
                 room[parent] -= 1
         return room
 
-    def _places(self, peer: Peer) -> int:
-        out_degree = min(peer.record.out_degree, self._parameters.children)
-        return out_degree if peer.record.host == self._source else mesh_share(out_degree)
+    def _places(self, out_degree: int, is_source: bool) -> int:
+        places = min(out_degree, self._parameters.children)
+        return places if is_source else mesh_share(places)
 
     def tree(
-        self, root: HostId, me: HostId, my_places: int, my_links: Mapping[HostId, int]
+        self, source: HostId, me: HostId, my_out_degree: int, my_links: Mapping[HostId, int]
     ) -> Mapping[HostId, HostId]:
-        """Compute every super node's mesh parent, by host; the source is the root.
+        """Compute every super node's mesh parent, by host; the source, maybe this host, has none.
 
         Anew only if something has changed: in a mesh of a hundred it takes a millisecond.
         """
-        known = (
-            (root, me, my_places, my_links),
-            [(host, self._places(peer), peer.links) for host, peer in self.peers.items()],
-        )
-        if known != self._computed_from:
-            caps = {host: places for host, places, _ in known[1]}
-            self._link_state = {host: own for host, _, own in known[1]}
-            self._link_state[me] = my_links
-            self._computed = core_tree(root, {**caps, me: my_places}, self._link_state)
-            self._computed_from = known
-        return self._computed
+        members = [(host, peer.record.out_degree, peer.links) for host, peer in self.peers.items()]
+        known = (source, [*members, (me, my_out_degree, my_links)])
+        if known != self._tree_of:
+            caps = {
+                host: self._places(out_degree, host == source) for host, out_degree, _ in known[1]
+            }
+            self._tree, self._ways = core_tree(
+                source, caps, {host: links for host, _, links in known[1]}
+            )
+            self._tree_of = known
+        return self._tree
 
     def way(self, host: HostId) -> int:
         """Return the round trip between the source and a member along that tree, microseconds."""
-        return way(host, self._computed, self._link_state)
+        return self._ways.get(host, 0)

@@ -35,7 +35,6 @@ from dmmp.messages.common import (
     located,
 )
 from dmmp.policies.backups import BACKUPS
-from dmmp.policies.capacity import mesh_share
 from dmmp.policies.links import choose_links
 from dmmp.policies.parents import Candidate
 from dmmp.roles.displacing import DisplacingRole
@@ -403,8 +402,8 @@ class MeshingRole(RightfulRole, DisplacingRole):
         if source is None:
             return {}
         mine = {link.neighbour: link.delay_us for link in self.link_state()}
-        places = mesh_share(min(self.standing.setup.out_degree, self.parameters.children))
-        return self.mesh.tree(source.record.host, self.standing.host, places, mine)
+        out_degree = self.standing.setup.out_degree
+        return self.mesh.tree(source.record.host, self.standing.host, out_degree, mine)
 
     def on_rebuild(self, key: Hashable, now: Instant) -> Actions:
         """Compute the core tree and move to this host's parent there (Decision 15)."""

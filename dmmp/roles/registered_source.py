@@ -42,8 +42,7 @@ class RegisteredSource(RightfulRole):
     def core_tree(self) -> Mapping[HostId, HostId]:
         """Compute every super node's mesh parent as they do (Decision 15)."""
         me = self.standing.host
-        places = min(self.standing.setup.out_degree, self.parameters.children)
-        return self.mesh.tree(me, me, places, {})
+        return self.mesh.tree(me, me, self.standing.setup.out_degree, {})
 
     def on_ping_rp(self, message: PingRpResponse, sender: Endpoint, now: Instant) -> Actions:
         """Registered, or renewed: the size of the session decides how many super nodes."""

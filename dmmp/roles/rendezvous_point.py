@@ -45,7 +45,6 @@ from dmmp.messages.common import (
 from dmmp.messages.local import Start, Stop, Unreachable
 from dmmp.messages.schema import FieldValue, Message
 from dmmp.parameters import Parameters
-from dmmp.policies.candidates import choose_candidates
 from dmmp.policies.capacity import by_capacity, is_leaf
 from dmmp.roles.points import ID_BITS, INDEX_BITS
 from dmmp.roles.requests import Request, Requests
@@ -303,12 +302,9 @@ class RendezvousPoint(Role):
         seeks = message.host.depth == NOT_JOINED_DEPTH
         at_most = self.parameters.candidates if seeks else self.parameters.candidates_placed
         levels = (lambda named: namings.levels(named, now)) if seeks else None
-        shortlist, refused = session.shortlist(), message.refused
-        if refused:
-            others = [each for each in shortlist.super_nodes if each.host != host]
-            candidates = choose_candidates(sender, others, refused, at_most, self.rng, levels)
-        else:
-            candidates = shortlist.choose(sender, at_most, self.rng, levels, host)
+        candidates = session.shortlist().choose(
+            sender, message.refused, at_most, self.rng, levels, host
+        )
         if seeks:
             namings.note([candidate.host for candidate in candidates], now)
         return _answer(

@@ -58,17 +58,19 @@ def test_the_nearest_by_address_and_the_roomiest_are_always_among_them() -> None
 
 
 @given(hosts(), st.integers(1, 12), st.integers(0, 1 << 32), st.data())
-def test_a_shortlist_names_the_same(
+def test_who_asks_is_named_to_nobody_but_others(
     super_nodes: list[HostRecord], at_most: int, seed: int, data: st.DataObject
 ) -> None:
-    """Whoever asks: a newcomer or one of them, with or without namings of late."""
+    """A list that is kept for all names the same as one made without the host that asks."""
     me = HostId(data.draw(st.sampled_from([0, *ids(super_nodes)])))
+    refused = data.draw(st.lists(st.sampled_from([*ids(super_nodes), 77_777]), max_size=12))
     full = data.draw(st.dictionaries(st.sampled_from(ids(super_nodes) or [0]), st.floats(0, 8)))
+    wanted = [HostId(host) for host in refused]
     for levels in (None, lambda named: [full.get(host, 0.0) for host in named]):
         others = [host for host in super_nodes if host.host != me]
-        slow = choose_candidates(NEWCOMER, others, (), at_most, Random(seed), levels)
-        quick = Shortlist(super_nodes).choose(NEWCOMER, at_most, Random(seed), levels, me)
-        assert quick == slow
+        made = choose_candidates(NEWCOMER, others, wanted, at_most, Random(seed), levels)
+        kept = Shortlist(super_nodes)
+        assert kept.choose(NEWCOMER, wanted, at_most, Random(seed), levels, me) == made
 
 
 def test_the_random_part_spreads_a_flash_crowd() -> None:

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmmp.policies.links import UNKNOWN_DELAY_US, choose_links, core_tree, way
+from dmmp.policies.links import UNKNOWN_DELAY_US, choose_links, core_tree
 from dmmp.types import HostId
 from tests.policies.drawn import PARAMETERS
 
@@ -44,7 +44,7 @@ def test_no_cap_is_exceeded_and_every_path_leads_to_the_source(
     mesh: tuple[dict[HostId, int], State],
 ) -> None:
     caps, state = mesh
-    parents = core_tree(SOURCE, caps, state)
+    parents, _ = core_tree(SOURCE, caps, state)
     for host, cap in caps.items():
         assert sum(1 for parent in parents.values() if parent == host) <= cap
     assert SOURCE not in parents
@@ -57,7 +57,7 @@ def test_everybody_hangs_in_the_tree_whenever_the_room_suffices(
     mesh: tuple[dict[HostId, int], State],
 ) -> None:
     caps, state = mesh
-    parents = core_tree(SOURCE, caps, state)
+    parents, _ = core_tree(SOURCE, caps, state)
     if caps[SOURCE] and sum(caps.values()) >= len(caps) - 1:
         assert set(parents) == set(caps) - {SOURCE}
 
@@ -84,13 +84,13 @@ def test_with_room_for_all_it_is_the_shortest_path_tree() -> None:
         HostId(3): {SOURCE: 50, HostId(2): 20},
         HostId(4): {HostId(3): 5, SOURCE: 100},
     }
-    assert core_tree(SOURCE, caps, state) == {2: 1, 3: 2, 4: 3}
+    assert core_tree(SOURCE, caps, state)[0] == {2: 1, 3: 2, 4: 3}
 
 
 def test_a_full_source_sends_the_farther_one_on() -> None:
     caps = {SOURCE: 1, HostId(2): 2, HostId(3): 2}
     state: State = {HostId(2): {SOURCE: 10}, HostId(3): {SOURCE: 20}}
-    assert core_tree(SOURCE, caps, state) == {2: 1, 3: 2}
+    assert core_tree(SOURCE, caps, state)[0] == {2: 1, 3: 2}
 
 
 def test_two_ends_that_measured_differently_still_agree() -> None:
@@ -100,7 +100,7 @@ def test_two_ends_that_measured_differently_still_agree() -> None:
         HostId(3): {SOURCE: 30, HostId(2): 100},
     }
     # The smaller id's word counts: 10 + 1 is shorter than 30.
-    assert core_tree(SOURCE, caps, state)[HostId(3)] == 2
+    assert core_tree(SOURCE, caps, state)[0][HostId(3)] == 2
 
 
 @given(
@@ -146,11 +146,12 @@ def test_what_is_held_stays_while_it_is_good_enough() -> None:
 
 
 def test_a_way_is_as_long_as_its_links() -> None:
-    parents = {HostId(2): SOURCE, HostId(3): HostId(2), HostId(4): HostId(3)}
-    state: State = {HostId(2): {SOURCE: 10, HostId(3): 5}, HostId(3): {}}
-    assert way(HostId(3), parents, state) == 15
-    assert way(HostId(4), parents, state) == 15 + UNKNOWN_DELAY_US
-    assert way(SOURCE, parents, state) == 0
+    caps = {HostId(host): 1 for host in (1, 2, 3, 4)}
+    state: State = {HostId(2): {SOURCE: 10, HostId(3): 5}, HostId(3): {HostId(2): 9}}
+    parents, ways = core_tree(SOURCE, caps, state)
+    assert parents == {2: 1, 3: 2, 4: 3}
+    # The smaller id's word counts; whoever has no link is a second away.
+    assert ways == {1: 0, 2: 10, 3: 15, 4: 15 + UNKNOWN_DELAY_US}
 
 
 @given(st.lists(st.integers(2, 1000), min_size=1, max_size=30, unique=True), st.integers(0, 99))
