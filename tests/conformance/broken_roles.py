@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -39,6 +40,7 @@ from dmmp.roles.parenting import ParentRole
 from dmmp.roles.recovery import RecoveringRole
 from dmmp.roles.relatives import Children
 from dmmp.roles.rendezvous_point import RendezvousPoint
+from dmmp.roles.rightful import RightfulRole
 from dmmp.roles.seeking import SeekingRole
 from dmmp.roles.source import Source
 from dmmp.roles.standing import HostSetup
@@ -119,6 +121,16 @@ def renumbered(original: Any) -> Any:
                 yield action
 
     return pass_down
+
+
+def anybody_makes_room(original: Any) -> Any:
+    """Send a child away for whoever asks."""
+
+    def on_mesh_full(self: Any, applicant: Any, sender: Any, now: float) -> Any:
+        with patch.object(type(self), "core_tree", lambda _: {applicant: self.standing.host}):
+            yield from original(self, applicant, sender, now)
+
+    return on_mesh_full
 
 
 def anybody_is_the_source(original: Any) -> Any:
@@ -229,6 +241,18 @@ BROKEN = [
             NODE,
             "6/16:mesh-refreshed",
             swapped(MeshingRole, "on_mesh_alarm", nothing),
+        ),
+        (
+            "lets nobody make room",
+            NODE,
+            "6/39:sends-away-in-the-core-tree",
+            swapped(RightfulRole, "on_mesh_full", nothing),
+        ),
+        (
+            "makes room for anybody",
+            NODE,
+            "6/40:keeps-who-came-first",
+            swapped(RightfulRole, "on_mesh_full", anybody_makes_room),
         ),
         (
             "stays when it is dismissed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dmmp.conformance.case import case
+from dmmp.conformance.case import Unsupported, case
 from dmmp.conformance.peer import Peer
 from dmmp.conformance.playing import (
     SOURCE_ID,
@@ -44,8 +44,12 @@ from dmmp.messages.common import (
     RefreshKind,
     Status,
 )
+from dmmp.types import HostId
 
 NODE = HostFlag.SUPER_NODE
+MOST_NODES = 7
+"""Super nodes that are played at most: with the one under test, as many as the source feeds."""
+
 MESH = of_kind(RefreshKind.MESH)
 CHILD = of_kind(RefreshKind.CHILD)
 
@@ -277,3 +281,48 @@ def another_mesh_parent(tester: Tester) -> None:
         within=1.2 * tester.timing.parameters.refresh_cluster + 9.0,
         where=CHILD,
     )
+
+
+@case("6/39", "A full one sends away whom the core tree puts elsewhere", "super-node", seconds=10.0)
+def sends_away_in_the_core_tree(tester: Tester) -> None:
+    children, asking = _taken_from_a_near_one(tester, SUBJECT_ID)
+    refused = refresh(asking, RefreshKind.CHILD)
+    tester.equal(Status(refused.status), Status.FULL, "the answer where every place is taken")
+    tester.wait(0.5)
+    told = [child for child in children if child.seen(LeaveReport)]
+    tester.equal(len(told), 1, "how many of its mesh children are sent away")
+    report = told[0].expect(LeaveReport)
+    tester.equal(LeaveReason(report.reason), LeaveReason.DISMISSED, "what that one is told")
+    refresh(asking, RefreshKind.CHILD)
+    tester.wait(0.5)
+    told = [child for child in children if child.seen(LeaveReport)]
+    tester.check(not told, "it sends another one away before that one had time to go")
+
+
+@case("6/40", "Nobody is sent away for one whose place is elsewhere", "super-node", seconds=10.0)
+def keeps_who_came_first(tester: Tester) -> None:
+    children, asking = _taken_from_a_near_one(tester, SOURCE_ID)
+    refused = refresh(asking, RefreshKind.CHILD)
+    tester.equal(Status(refused.status), Status.FULL, "the answer where every place is taken")
+    tester.wait(0.5)
+    told = [child.name for child in children if child.seen(LeaveReport)]
+    tester.equal(told, [], "who of its mesh children is sent away")
+
+
+def _taken_from_a_near_one(tester: Tester, near: HostId) -> tuple[list[Peer], Peer]:
+    """Fill its places in the mesh with hosts that are near to the source; name one near to `near`.
+
+    Whoever has no link but its own hangs where that link leads in the core tree.
+    """
+    nodes = [play_node(tester, f"node{at}", 0x120 + at) for at in range(MOST_NODES)]
+    stage = placed(tester, tuple(nodes))
+    places = stage.record.out_degree // 2
+    if not 0 < places < MOST_NODES:
+        raise Unsupported(f"it has {places} places in the mesh, not 1 to {MOST_NODES - 1}")
+    asking, *children = nodes[: places + 1]
+    for child in children:
+        refresh(child, RefreshKind.MESH, links=(LinkRecord(SOURCE_ID, 1000),))
+        given = refresh(child, RefreshKind.CHILD)
+        tester.equal(Status(given.status), Status.SUCCESS, "the answer where places are free")
+    refresh(asking, RefreshKind.MESH, links=(LinkRecord(near, 1000),))
+    return children, asking
