@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dmmp.parameters import Parameters
 from tests.forwarding.overlay import Host, Links, Overlay
+from tests.marks import slow
 
 DEPTH = 4
 
@@ -36,8 +37,8 @@ def tree(
     return overlay, hosts
 
 
-@pytest.mark.parametrize("delay", [0.0005, 0.01, 0.06])
-@pytest.mark.parametrize("loss", [0.01, 0.05, 0.1])
+@pytest.mark.parametrize("delay", [0.0005, *slow(0.01, 0.06)])
+@pytest.mark.parametrize("loss", [*slow(0.01, 0.05), 0.1])
 def test_all_arrives_once_and_repair_costs_little_more_than_what_was_lost(
     loss: float, delay: float
 ) -> None:

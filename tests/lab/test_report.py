@@ -151,6 +151,7 @@ def test_means_are_over_seeds_with_students_interval(tmp_path: Path) -> None:
     assert "Not there yet: 21 runs" in make_report(tmp_path)
 
 
+@pytest.mark.slow
 def test_one_page_tells_of_several_studies_and_the_checks(tmp_path: Path) -> None:
     filled(tmp_path / "one", seeds=1)
     filled(tmp_path / "two", seeds=1)
@@ -302,6 +303,7 @@ def test_a_report_of_nothing_is_a_usage_error(tmp_path: Path) -> None:
         make_report(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_the_same_results_make_the_same_page(tmp_path: Path) -> None:
     filled(tmp_path, seeds=1)
     assert make_report(tmp_path) == make_report(tmp_path)
