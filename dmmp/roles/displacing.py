@@ -23,12 +23,12 @@ class DisplacingRole(ExchangingRole):
 
     def on_join_request(self, message: JoinRequest, sender: Endpoint, now: Instant) -> Actions:
         """Send a child away for an applicant that gains by it; others as ever."""
-        part = self.part
-        applicant = located(message.applicant, sender)
-        asks = message.source == applicant.host and applicant.flags & HostFlag.EXCHANGES
-        if asks and isinstance(part, Displacing) and part.applicant.host == applicant.host:
-            return  # It asks again: the answer comes when the child has gone.
-        child = self.displaced(applicant, now) if asks else None
+        part, applicant, child = self.part, message.applicant, None
+        if message.source == applicant.host and applicant.flags & HostFlag.EXCHANGES:
+            applicant = located(applicant, sender)
+            if isinstance(part, Displacing) and part.applicant.host == applicant.host:
+                return  # It asks again: the answer comes when the child has gone.
+            child = self.displaced(applicant, now)
         if child is None:
             yield from super().on_join_request(message, sender, now)
             return
