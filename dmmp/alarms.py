@@ -58,6 +58,7 @@ class Alarms:
         """Stop every alarm."""
         self._at.clear()
         self._heap.clear()
+        self._live.clear()
 
     def is_set(self, alarm: Enum, key: Hashable = None) -> bool:
         """Tell whether the alarm is set."""

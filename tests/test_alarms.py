@@ -65,3 +65,13 @@ def test_jitter_stays_within_its_share(seed: int) -> None:
     """A fifth either way, unless told otherwise."""
     assert 8.0 <= jittered(Random(seed), 10.0) <= 12.0
     assert jittered(Random(seed), 10.0, 0.0) == 10.0
+
+
+def test_stopping_all_of_them_leaves_nothing() -> None:
+    """A role that begins anew a thousand times remembers no more than at first."""
+    alarms = Alarms()
+    for _ in range(1000):
+        alarms.set(Why.ONE, 1.0)
+        alarms.set(Why.TWO, 2.0)
+        alarms.stop_all()
+    assert alarms.next() is None and not alarms._live and not alarms._heap
