@@ -172,7 +172,7 @@ def test_issue_admits_a_member_for_a_day(place: Path, clock: Clock) -> None:
     held = credential(place, "m1")
     peer = checked(place, held, clock.now)
     assert (peer.name, peer.capabilities) == ("m1", Capability.MEMBER)
-    assert (peer.out_degree, peer.bandwidth, peer.groups) == (12, 100_000_000, ())
+    assert (peer.out_degree, peer.bandwidth, peer.groups) == (11, 100_000_000, ())
     assert peer.not_after == clock.now + DAY
     assert f"dmmp member --session-file {place}/session.toml --credential {place}/m1.pem" in said
     assert listed(place)[-1] == {
@@ -195,7 +195,7 @@ def test_issue_grants_what_is_asked_for(place: Path, tmp_path: Path, clock: Cloc
     assert "dmmp source " in said and str(output) in said
     peer = Credential.parse(output.read_text()).peer
     assert peer.capabilities == Capability.SOURCE | Capability.SUPER_NODE | Capability.MEMBER
-    assert (peer.out_degree, peer.bandwidth) == (125, 10**9)
+    assert (peer.out_degree, peer.bandwidth) == (112, 10**9)
     assert [str(group) for group in peer.groups] == ["239.1.2.3", "ff3e::1"]
     assert peer.not_after == clock.now + 7 * DAY
     assert listed(place)[-1]["file"] == str(output) and mode(output) == 0o600

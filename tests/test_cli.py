@@ -457,7 +457,9 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
 
 
 def test_the_out_degree_follows_the_rates_unless_given() -> None:
-    assert out_degree("100M", "8M", None) == 12
+    assert out_degree("100M", "8M", None) == 11
+    assert out_degree("50M", "9M", None) == 5
+    assert out_degree("8M", "8M", None) == 0
     assert out_degree("7M", "8M", None) == 0
     assert out_degree("1T", "1k", None) == OUT_DEGREE_LIMIT
     assert out_degree("100M", "8M", 3) == 3

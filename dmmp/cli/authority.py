@@ -134,7 +134,7 @@ def init(
     type=int,
     metavar="N",
     help="Most children it may claim."
-    f"  Default: as many streams of {STREAM_RATE}bit/s as --bandwidth carries.",
+    f"  Default: as many streams of {STREAM_RATE}bit/s as nine tenths of --bandwidth carry.",
 )
 @click.option(
     "--bandwidth",

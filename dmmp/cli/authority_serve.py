@@ -13,13 +13,14 @@ from typing import Any
 
 import click
 
-from dmmp.cli.options import common_options
+from dmmp.cli.options import listen_option, log_options
 from dmmp.errors import AuthenticationError, UsageError
 
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@common_options
+@listen_option("the port that `init --authority` named, on all addresses")
+@log_options
 def serve(directory: Path, **common: Any) -> int:
     """Renew certificates of running hosts, at the address that `init --authority` was given."""
     import sys

@@ -39,7 +39,8 @@ def _needs_extra(command: Callable[..., int]) -> Callable[..., int]:
             missing = (error.name or "").partition(".")[0]
             if missing not in EXTRA:
                 raise
-            raise UsageError(f"the laboratory needs {missing}: pip install 'dmmp[lab]'") from None
+            cure = "pip install '.[lab]' in a clone of dmmp"
+            raise UsageError(f"the laboratory needs {missing}: {cure}") from None
 
     return run
 

@@ -14,6 +14,9 @@ from dmmp.cli.options import (
     common_options,
     edge_options,
     host_options,
+    listen_option,
+    log_options,
+    name_option,
     out_degree,
     parse_delay,
     parse_limit,
@@ -45,7 +48,9 @@ if TYPE_CHECKING:
     help="Tells several rendezvous points of one session apart.",
 )
 @security_options
-@common_options
+@listen_option("port 47700 on all addresses")
+@name_option
+@log_options
 def rp(sessions: tuple[str, ...], index: int, **common: Any) -> int:
     """Run a rendezvous point: it knows the hosts of its sessions and never carries data."""
     from dmmp.runtime.node import RendezvousOptions, check_session, run, run_rendezvous_point

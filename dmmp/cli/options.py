@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from dmmp.errors import UsageError
+from dmmp.policies.capacity import children_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -55,14 +56,14 @@ def parse_limit(option: str, text: str | None) -> float | None:
 
 
 def out_degree(bandwidth: str, stream_rate: str, given: int | None) -> int:
-    """Give the number of children: as given, else uplink bandwidth by stream rate (-03 §4.1)."""
+    """Give the number of children: as given, else as many as the uplink feeds (Decision 81)."""
     if given is not None:
         if not 0 <= given <= OUT_DEGREE_LIMIT:
             raise UsageError(f"--out-degree {given}: 0 to {OUT_DEGREE_LIMIT}")
         return given
     uplink = parse_rate("--bandwidth", bandwidth)
     stream = parse_rate("--stream-rate", stream_rate)
-    return min(OUT_DEGREE_LIMIT, int(uplink // stream))
+    return min(OUT_DEGREE_LIMIT, children_of(uplink, stream))
 
 
 def parse_delay(option: str, text: str | None) -> float | None:
@@ -103,14 +104,17 @@ def _stacked(options: list[Callable[[_Function], _Function]]) -> Callable[[_Func
     return decorate
 
 
-common_options = _stacked(
+def listen_option(default: str) -> Callable[[_Function], _Function]:
+    """Make the option `--listen`; `default` says where it is without it."""
+    return click.option(
+        "--listen", metavar="ADDRESS[:PORT]", help=f"Where to receive; default: {default}."
+    )
+
+
+name_option = click.option("--name", help="Name for `dmmp show`; default: the role.")
+
+log_options = _stacked(
     [
-        click.option(
-            "--listen",
-            metavar="ADDRESS[:PORT]",
-            help="Where to receive; default: port 47700 if free, else any, on all addresses.",
-        ),
-        click.option("--name", help="Name for `dmmp show`; default: the role."),
         click.option(
             "--log-level",
             type=click.Choice(["debug", "info", "warning", "error"]),
@@ -120,6 +124,10 @@ common_options = _stacked(
         ),
         click.option("--log-json", is_flag=True, help="Events and log lines as JSON."),
     ]
+)
+
+common_options = _stacked(
+    [listen_option("port 47700 if free, else any, on all addresses"), name_option, log_options]
 )
 
 security_options = _stacked(
@@ -182,7 +190,7 @@ host_options = _stacked(
             default="100M",
             show_default=True,
             metavar="RATE",
-            help="What the uplink carries, bit/s.",
+            help="What the uplink carries, bit/s; a tenth is kept for control and repairs.",
         ),
         click.option(
             "--stream-rate",

@@ -91,8 +91,7 @@ GOALS = (
         0.05, grows=True,
     ),
 )  # fmt: skip
-"""Goals for DMMP. The bounds of the trees lie between those of the protocol as on its slides (1.71,
-1.68, 1.73) and those of a central tree (1.11, 1.04, 1.20)."""
+"""Goals for DMMP. Those of trees lie between the protocol as on its slides and a central tree."""
 
 
 def judge(found: Sequence[Measurements]) -> list[Judgement]:

@@ -23,7 +23,9 @@ def goals_section(found: Sequence[Measurements], numbers: Numbers) -> str:
         f"What the protocol was to reach, and what came of it: {counts[REACHED]} of {len(judged)} "
         f"goals are reached, {counts[MISSED]} missed, "
         f"{len(judged) - counts[REACHED] - counts[MISSED]} not run. Where it says within chance, "
-        "the 95 % interval of the difference, seed by seed, goes to both sides of the bound."
+        "the 95 % interval of the difference, seed by seed, goes to both sides of the bound. "
+        "Compared are the seeds that both have run: a bound may differ from the mean in the tables "
+        "below."
     )
     titles = [text(name) for name in ("goal", "demanded", "measured", "result")]
     rows = []

@@ -24,10 +24,11 @@ from dmmp.lab.frame import HEADERS, Relative
 from dmmp.lab.score import WINDOW, Score
 from dmmp.lab.state import entries_of, state_figures, state_samples
 from dmmp.lab.underlays import places, underlay
-from dmmp.lab.uplinks import UPLINKS, degrees_of, uplink_rates
+from dmmp.lab.uplinks import MOST_CHILDREN, UPLINKS, uplink_rates
 from dmmp.messages import Message
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.parameters import Parameters
+from dmmp.policies.capacity import children_of
 from dmmp.sim.cast import REAL, add_end_host, add_rendezvous_point
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
@@ -122,7 +123,8 @@ class Run:
         if case.option("limited"):
             dice = Random(f"{case.seed}/uplinks/{case.uplinks}")
             rates = uplink_rates(case.uplinks, dice, case.hosts)
-            self.degrees = degrees_of(rates, carried_bits(case))
+            stream = carried_bits(case)
+            self.degrees = [min(MOST_CHILDREN, children_of(rate, stream)) for rate in rates]
         self.world = self.WORLD(
             case.seed,
             places(self.underlay, {0: 0}),
@@ -229,8 +231,7 @@ class Run:
 def carried_bits(case: Case) -> float:
     """Return what the stream takes of an uplink for each child, bit/s, headers included.
 
-    Where an uplink is a bound, a host that counts the payload alone promises what it cannot keep:
-    a source that fits eight streams of 1,000 bytes ten times a second has room for seven.
+    Where an uplink is a bound, a host that counts the payload alone promises what it cannot keep.
     """
     octets = int(case.option("octets", str(OCTETS)))
     return (octets + HEADER_BYTES + HEADERS) * 8 / PERIOD

@@ -191,7 +191,8 @@ def _set_up(each: Measurements) -> str:
     seeds = f"{len(each.seeds)} seed{'' if len(each.seeds) == 1 else 's'}"
     words = f"{sizes} hosts; {seeds}; {study.seconds:g} s measured in each run."
     if each.missing:
-        words += f" Not there yet: {each.missing:,} runs."
+        runs = "run is" if each.missing == 1 else "runs are"
+        words += f" Of these seeds {each.missing:,} {runs} not there."
     return words
 
 

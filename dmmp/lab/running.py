@@ -193,7 +193,9 @@ def _by_dask(cases: Sequence[Case], address: str, runner: Runner) -> Iterator[Ou
     try:
         import distributed
     except ModuleNotFoundError:
-        raise UsageError("--scheduler needs Dask: pip install 'dmmp[dask]'") from None
+        raise UsageError(
+            "--scheduler needs Dask: pip install '.[dask]' in a clone of dmmp"
+        ) from None
     # Not typed: taken as what they are.
     connect: Any = distributed.Client
     completed: Any = distributed.as_completed

@@ -6,7 +6,21 @@ near 0, bandwidth alone decides. Ids break ties, so that every host ranks alike.
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from dmmp.messages.common import HostRecord
+
+PROMISED = Fraction(9, 10)
+"""Share of an uplink that may be promised to children; the rest is for control, repairs and
+children on the move (Decision 81)."""
+
+
+def children_of(uplink: float, stream: float) -> int:
+    """Return how many children an uplink feeds, both in bit/s (-03 §4.1, Decision 81).
+
+    `stream` is what one copy takes, headers included; more than 0.
+    """
+    return int(PROMISED * Fraction(uplink) / Fraction(stream))
 
 
 def by_capacity(host: HostRecord) -> tuple[int, int, int]:

@@ -107,7 +107,10 @@ def test_without_the_extra_the_cure_is_said(missing: str, arguments: list[str]) 
     command = [sys.executable, "-c", f"{text}sys.exit(main({['lab', *arguments]!r}))"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
-    assert done.stderr == f"dmmp: the laboratory needs {missing}: pip install 'dmmp[lab]'\n"
+    assert (
+        done.stderr
+        == f"dmmp: the laboratory needs {missing}: pip install '.[lab]' in a clone of dmmp\n"
+    )
 
 
 def test_the_command_line_loads_nothing_of_the_extra_before_it_is_asked() -> None:

@@ -237,7 +237,7 @@ def test_a_scheduler_without_workers_is_a_usage_error(
 
 def test_without_dask_the_cure_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match=r"pip install 'dmmp\[dask\]'"):
+    with pytest.raises(UsageError, match=r"pip install '.\[dask\]'"):
         run_in(tmp_path, cases("plain", 1), scheduler="tcp://127.0.0.1:1")
 
 
