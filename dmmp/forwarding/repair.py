@@ -141,6 +141,11 @@ class Gaps:
         stretches = self.stretches
         if stretches:
             last = stretches[-1]
+            if signed(stretch.first - last.first) < last.count:
+                # The origin, and the window with it, began anew: what was missing then is past.
+                stretches.clear()
+                stretches.append(stretch)
+                return
             span = ((stretch.first - last.first) & SEQUENCE_MASK) + stretch.count
             # Together if noticed nearly together, or if there are too many already.
             soon = stretch.born - last.born <= self._parameters.reorder_wait / 4

@@ -211,9 +211,12 @@ class Window:
 
     def _take_gap(self, first: int, ahead: int) -> bool:
         """Make `highest` the number before `first`, if that lies ahead."""
-        if not self.begun and not (self._settled and 0 < ahead <= FIRST_LOST + 1):
-            self._begin_at(first)
-            return True
+        if not self.begun:
+            # The first to come may be one that was announced, missed and asked for.
+            expected = 0 < ahead <= FIRST_LOST + 1 or self.is_missing(first)
+            if not (self._settled and expected):
+                self._begin_at(first)
+                return True
         if not 0 < ahead < _HALF:
             return False
         gap = ahead - 1

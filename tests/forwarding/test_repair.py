@@ -214,6 +214,30 @@ def test_the_very_first_packets_are_missed_too_if_their_announcement_came() -> N
     assert woken(forwarder, 9.0) == [] and forwarder.snapshot()["lost"] == 0
 
 
+def test_the_first_that_comes_may_be_one_that_was_announced_and_asked_for() -> None:
+    forwarder = member(CHILD)
+    forwarder.forward(burst(heartbeat(2, highest=7, started=1)), 1.0)
+    assert woken(forwarder, 1.02) == [(1.01, PARENT, list(range(1, 8)))]
+    forwarder.forward(burst(heartbeat(3, highest=14, started=1)), 1.25)
+    assert (1.26, PARENT, list(range(8, 15))) in woken(forwarder, 1.27)
+    # Answers come in any order, and no later number is taken for the first there is.
+    assert take(forwarder, 8, 11, 8, now=1.28) == datagram(8) + datagram(11)
+    assert forwarder.snapshot()["lost"] == 12
+    moved = forwarder.apply(install(CHILD, deliver=WANT, upstream=(OLD_PARENT,)), 1.3)
+    asked = [marked for to, marked in requests(moved) if to == OLD_PARENT and marked != 15]
+    assert asked == [[*range(1, 8), 9, 10, 12, 13, 14]]
+
+
+def test_what_an_earlier_life_of_the_origin_lacked_is_forgotten() -> None:
+    window = Window()
+    window.begin_after(0)
+    gaps = Gaps(window, PARAMETERS)
+    gaps.note(8, 7, 1.0, 0.0)
+    gaps.note(15, 7, 1.25, 0.0)
+    gaps.note(9, 2, 1.5, 0.0)
+    assert [(stretch.first, stretch.count) for stretch in gaps.stretches] == [(9, 2)]
+
+
 @pytest.mark.parametrize("beat", [2, 3])
 def test_the_first_packet_after_a_pause_is_missed_too_if_nothing_came_between(beat: int) -> None:
     forwarder = member()
