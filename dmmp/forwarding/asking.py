@@ -142,6 +142,8 @@ class Asking:
                 stretch.due = now + self._parameters.repair_most
             else:
                 by_target.setdefault(target, []).append(stretch)
+        if channel.gaps.starved_at == now and entry.upstream:
+            outcome.notes.append(Withholding(entry.upstream[0], channel.gaps.starved))
         for target, stretches in by_target.items():
             self._ask(outcome, channel, entry, target, stretches, now)
         self._arm_repair(channel)

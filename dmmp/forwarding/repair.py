@@ -94,6 +94,8 @@ class Gaps:
         "_window",
         "given_up",
         "repaired",
+        "starved",
+        "starved_at",
         "stretches",
         "unproven",
     )
@@ -102,6 +104,9 @@ class Gaps:
         self.unproven: Callable[[int, int], int] = lambda first, count: 0
         self.stretches: list[Stretch] = []
         self.given_up = 0
+        self.starved = 0
+        """How many times in a row, up to `starved_at`, all was given up and nothing came."""
+        self.starved_at: Instant = float("-inf")
         self._lateness = 0.0
         self._late_at: Instant = float("-inf")
         # (first, count, when), of packets that filled a gap.
@@ -173,11 +178,19 @@ class Gaps:
                 continue
             elif stretch.born < oldest:
                 self._give_up(stretch)
+                if stretch.tries and self._window.accepted_at < stretch.born:
+                    self._note_starved(now)
             else:
                 kept.append(stretch)
                 found.append(stretch)
         self.stretches = kept
         return found
+
+    def _note_starved(self, now: Instant) -> None:
+        if self.starved_at != now:
+            goes_on = self._window.accepted_at < self.starved_at
+            self.starved = self.starved + 1 if goes_on else 1
+            self.starved_at = now
 
     def missing(self, stretch: Stretch) -> int:
         """Return the stretch as bits, its first number the highest bit: 1 is missing."""
@@ -233,6 +246,7 @@ class Gaps:
 
     def again(self, now: Instant) -> None:
         """Begin anew with everything: there is another to ask."""
+        self.starved_at = float("-inf")
         for stretch in self.stretches:
             stretch.tries = 0
             stretch.due = now

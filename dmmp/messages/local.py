@@ -88,9 +88,13 @@ class Denied(LocalMessage):
 
 @dataclass(frozen=True, slots=True)
 class Withholding(LocalMessage):
-    """Upstream did not send what it was asked for, and others had it (Decision 71)."""
+    """Upstream did not send what it was asked for, and others had it (Decision 71).
+
+    With `starved` nobody had it: so many times in a row nothing at all came of what was announced.
+    """
 
     upstream: Endpoint
+    starved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -368,6 +368,11 @@ class RecoveringRole(SeekingRole):
         ):
             return
         reason = "others had what it did not send"
+        if message.starved:
+            # Who withholds it may stand farther above: let those who are nearer to it move first.
+            if message.starved < (self.depth() or 0) - 1:
+                return
+            reason = "nothing came of what was announced"
         yield Report(PeerViolation("Decision 71", reason, message.upstream))
         self.standing.distrust(parent.record.host, now)
         yield from self.move_elsewhere(parent, (), now)

@@ -11,6 +11,7 @@ from dmmp.forwarding.burst import Outcome, Silent
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.forwarding.repair import Gaps, RoundTrips, bitmap_of, target_of
 from dmmp.forwarding.window import WINDOW, Window
+from dmmp.messages.local import Withholding
 from dmmp.parameters import Parameters
 from dmmp.types import Endpoint
 from tests.forwarding.build import (
@@ -226,6 +227,29 @@ def test_the_first_that_comes_may_be_one_that_was_announced_and_asked_for() -> N
     moved = forwarder.apply(install(CHILD, deliver=WANT, upstream=(OLD_PARENT,)), 1.3)
     asked = [marked for to, marked in requests(moved) if to == OLD_PARENT and marked != 15]
     assert asked == [[*range(1, 8), 9, 10, 12, 13, 14]]
+
+
+def test_upstream_is_blamed_when_nothing_at_all_comes_of_what_it_announces() -> None:
+    forwarder = member(CHILD)
+    take(forwarder, 1, 2, 3)
+    notes = []
+
+    def pass_time(until: float) -> None:
+        while (alarm := forwarder.next_alarm()) is not None and alarm[0] <= until:
+            notes.extend(forwarder.wake(alarm[0])[0].notes)
+
+    for beat, highest in ((2, 10), (3, 60)):
+        forwarder.forward(burst(heartbeat(beat, highest=highest, started=1)), 5.0 * beat)
+        pass_time(5.0 * beat + 4.0)
+    assert notes == [Withholding(PARENT, 1), Withholding(PARENT, 2)]
+    # One packet of them is enough: what is lost is not withheld.
+    forwarder.forward(burst(heartbeat(4, highest=90, started=1)), 20.0)
+    take(forwarder, 91, now=20.1)
+    pass_time(24.0)
+    assert len(notes) == 2
+    forwarder.forward(burst(heartbeat(5, highest=99, started=1)), 25.0)
+    pass_time(29.0)
+    assert notes[2:] == [Withholding(PARENT, 1)]
 
 
 def test_what_an_earlier_life_of_the_origin_lacked_is_forgotten() -> None:

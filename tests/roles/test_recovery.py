@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dmmp.actions import Action, Send
-from dmmp.events import ChildLost, Claimed, ParentLost
+from dmmp.events import ChildLost, Claimed, ParentLost, PeerViolation
 from dmmp.messages import (
     JoinRequest,
     JoinResponse,
@@ -22,7 +22,7 @@ from dmmp.messages import (
     RefreshResponse,
 )
 from dmmp.messages.common import HostRecord, LeaveReason, Phase, RefreshKind, Status
-from dmmp.messages.local import Silence, Unreachable
+from dmmp.messages.local import Silence, Unreachable, Withholding
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.points import Points
 from dmmp.types import SELF, HostId, Instant
@@ -392,3 +392,26 @@ def test_a_super_node_that_only_another_rp_names_is_a_relative() -> None:
     (first, second) = points
     second.identity = first.identity
     assert relatives() == [4]
+
+
+@pytest.mark.parametrize("hops", [2, 3, 4])
+def test_a_parent_below_which_nothing_comes_is_left_the_sooner_the_nearer_to_the_source(
+    hops: int,
+) -> None:
+    member = joined()
+    path = tuple(HostId(number) for number in (8, 7, 2)[4 - hops :])
+    moved = request_from(
+        3, RefreshRequest, kind=RefreshKind.PARENT, sender=super_node(3), root_path=path
+    )
+    member.receive(moved, at(3), 10.5)
+    for starved in range(1, hops - 1):
+        assert not member.receive(Withholding(at(3), starved), SELF, 10.5 + starved)
+    actions = member.receive(Withholding(at(3), hops - 1), SELF, 10.5 + hops)
+    assert events(actions, PeerViolation)
+    # It is served until it has another place, if there is anything to serve.
+    assert member.view(10.5 + hops).parent is not None
+    while not (asked := sends(actions, JoinRequest)):
+        alarm = member.next_alarm()
+        assert alarm is not None and alarm[0] < 20.0
+        actions = member.wake(alarm[0])
+    assert at(3) not in {send.to for send in asked}

@@ -273,6 +273,27 @@ def withholding_parent(tester: Tester) -> None:
     tester.equal(LeaveReason(report.reason), LeaveReason.MOVED, "what the parent is told")
 
 
+@case(
+    "8/40",
+    "A parent below which nothing of what is announced comes is left",
+    "member",
+    seconds=60.0,
+)
+def starving_parent(tester: Tester) -> None:
+    stage, _, _ = with_relatives(tester)
+    add_child(tester, interest=EVERYTHING)
+    stream = Stream(tester)
+    stream.begin(stage.parent)
+    stream.send(stage.parent, 1, 2, 3)
+    for highest in range(10, 200, 10):
+        stream.beat(stage.parent, highest)
+        tester.wait(GIVEN_UP + 0.5)
+        if stage.parent.seen(LeaveReport):
+            break
+    report = stage.parent.expect(LeaveReport, within=2.0)
+    tester.equal(LeaveReason(report.reason), LeaveReason.MOVED, "what the parent is told")
+
+
 def _send_marked(stream: Stream, peer: Peer, request: DataRequest) -> None:
     for number in marked(request):
         if number <= stream.highest:
