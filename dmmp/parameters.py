@@ -19,6 +19,7 @@ class Parameters:
     # Requests and responses.
     retry_first: float = 0.25  # Decision 9: first retransmission
     retry_tries: int = 5  # Decision 9: then the next candidate
+    news_each: float = 0.01  # Decision 9: for each member of the mesh that hears the same news
     probe_tries: int = 2  # Decision 11: silence, then two probes, then inactive
     claim_tries: int = 3  # Decision 21: probes of a source before another takes its place
     doubt_tries: int = 5  # slide 18: probes of a relative that nobody waits for
@@ -128,7 +129,8 @@ class Parameters:
     repair_stretches: int = 64  # Decision 18: gaps of a channel that are asked for
     repair_numbers: int = 1024  # Decision 18: packets of a channel asked for at once
     repair_repeat: float = 0.02  # Decision 18: the same request so soon is a copy of it
-    repair_store: int = 2 << 20  # Decision 18: sent again to a host beyond what streams bring
+    repair_share: float = 0.25  # Decision 18: sent again to a host, of what the streams bring
+    repair_store: int = 2 << 20  # Decision 18: and at most so many bytes besides
     repair_wants: int = 64  # Decision 18: requests of a channel that wait for the packets
     ordered_bytes: int = 16 << 20  # Decision 18: packets that wait to be delivered in order
     random_forward: float = 0.0  # Decision 19: share of packets sent to relatives; 0.01 if on
@@ -187,7 +189,7 @@ MAY_BE_ZERO = frozenset(
         # Not at all, or nobody.
         *("distrust", "pass_down", "nearing_look", "nearing_calm", "nearing_width"),
         *("promotion_calm", "super_node_ratio", "mesh_random_links", "mesh_ways"),
-        *("leaf_below", "repair_store"),
+        *("leaf_below", "repair_share", "repair_store"),
         *("newcomer_seconds", "replay_bytes", "random_forward", "random_targets"),
         # At once, or without delay.
         *("probe_spacing", "offers_wait", "offers_wait_orphan", "cluster_window", "room_wait"),

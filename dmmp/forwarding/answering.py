@@ -18,7 +18,7 @@ from dmmp.forwarding.wants import wanted_of
 from dmmp.forwarding.window import SEQUENCE_MASK, WINDOW
 from dmmp.parameters import Parameters
 from dmmp.security.data_guard import DataGuard
-from dmmp.types import Endpoint, Instant
+from dmmp.types import SELF, Endpoint, Instant
 
 MOST_ANSWERED = 64
 """Hosts whose last request is remembered for each channel."""
@@ -28,6 +28,12 @@ MOST_AGES = 512
 
 MOST_ALLOWANCES = 512
 """Hosts of which it is known how much they were sent again; the rest may have all."""
+
+LEAST_STORE = 32 << 10
+"""Bytes that a host may be sent again at once, however little is kept here."""
+
+STORES_TOGETHER = 4
+"""So many times the store of one host is that of all who ask for single packets."""
 
 MOST_TOLD = 16
 """Channels that a relative is told of at once."""
@@ -55,25 +61,32 @@ class Ages:
 
 
 class Allowances:
-    """How many bytes each host may be sent again: what the streams bring, and a store besides.
+    """How many bytes each host may be sent again: a share of what streams bring, and a store.
 
     Whoever is behind a link that is too narrow lacks most packets, asks for them, and loses those
     as well: without a bound it would be sent each again and again, at the cost of its siblings.
+    Where it is the uplink here that is too narrow, all of them ask, and what they are sent again
+    must leave room for the stream, or they will ask for ever.
     """
 
-    def __init__(self, store: int) -> None:
+    def __init__(self, store: int, share: float) -> None:
         self._store = store
+        self._share = share
         # What is left, and how much the streams had brought then.
         self._left: dict[Endpoint, tuple[int, int]] = {}
 
-    def left(self, host: Endpoint, brought: int) -> int:
-        """Say how much it is, where the streams have brought so many bytes since the start."""
-        left, then = self._left.get(host, (self._store, brought))
-        return min(self._store, left + brought - then)
+    def left(self, host: Endpoint, brought: int, kept: int) -> int:
+        """Say how much it is, where the streams have brought so many bytes since the start.
 
-    def spend(self, host: Endpoint, size: int, brought: int) -> None:
+        The store is no greater than what is `kept` here to be sent again.
+        """
+        store = min(self._store, max(LEAST_STORE, kept))
+        left, then = self._left.get(host, (store, brought))
+        return min(store, left + int(self._share * (brought - then)))
+
+    def spend(self, host: Endpoint, size: int, brought: int, kept: int) -> None:
         """Note bytes that are sent again."""
-        left = self.left(host, brought)
+        left = self.left(host, brought, kept)
         self._left.pop(host, None)
         self._left[host] = (left - size, brought)
         if len(self._left) > MOST_ALLOWANCES:
@@ -92,7 +105,9 @@ class Answering(Relay):
     ) -> None:
         super().__init__(parameters, ordered, rng, guard)
         self._ages = Ages()
-        self._allowances = Allowances(parameters.repair_store)
+        store, share = parameters.repair_store, parameters.repair_share
+        self._allowances = Allowances(store, share)
+        self._together = Allowances(STORES_TOGETHER * store, share)
 
     def _replay(self, outcome: Outcome, action: Replay, now: Instant) -> None:
         """Send a host what it asks for and may have; a newcomer is a branch by then.
@@ -245,8 +260,12 @@ class Answering(Relay):
         return self._cache.since(channel.key, before=before, oldest=oldest)
 
     def _send_again(self, outcome: Outcome, action: Replay, found: list[Piece]) -> None:
-        brought = self.counters.bytes
-        most = min(self._parameters.replay_bytes, self._allowances.left(action.to, brought))
+        brought, kept = self.counters.bytes, self._cache.used_bytes
+        forwarded, kept_together = self._forwarded(), STORES_TOGETHER * kept
+        allowed = self._allowances.left(action.to, brought, kept)
+        if action.bitmap:
+            allowed = min(allowed, self._together.left(SELF, forwarded, kept_together))
+        most = min(self._parameters.replay_bytes, allowed)
         size = packets = 0
         for data, stride, _ in newest(found, most):
             outcome.transmits.append(Transmit(data, stride, action.to))
@@ -256,4 +275,12 @@ class Answering(Relay):
         self.counters.withheld += sum(-(-len(data) // stride) for data, stride, _ in found)
         self.counters.withheld -= packets
         if size:
-            self._allowances.spend(action.to, size, brought)
+            self._allowances.spend(action.to, size, brought, kept)
+            if action.bitmap:
+                self._together.spend(SELF, size, forwarded, kept_together)
+
+    def _forwarded(self) -> int:
+        """Say how many bytes the streams took to all branches together, since the start."""
+        counters = self.counters
+        packets = counters.data_received + counters.originated
+        return counters.bytes * counters.data_forwarded // max(packets, 1)

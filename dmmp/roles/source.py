@@ -204,7 +204,7 @@ class Source(RegisteredSource):
         named = {member.host for member in request.message.members}  # type: ignore[attr-defined]
         for peer in others:
             if peer.record.host not in named:
-                yield self.report(HostState.ACTIVE, peer.record, sender, now)
+                yield self.news(HostState.ACTIVE, peer.record, sender, now)
         yield from self.tell_mesh(HostState.ACTIVE, record, now)
 
     def on_setup_unanswered(self, request: Request, now: Instant) -> Actions:
@@ -219,7 +219,16 @@ class Source(RegisteredSource):
         """Tell every other super node that one came or went."""
         for peer in list(self.mesh.peers.values()):
             if peer.record.host != subject.host:
-                yield self.report(state, subject, peer.endpoint, now)
+                yield self.news(state, subject, peer.endpoint, now)
+
+    def news(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
+        """Make one of many reports that go out together, and are answered together.
+
+        On a narrow uplink that alone takes longer than a request waits, and all would go again.
+        """
+        report = self.standing.make(StatusReport, state=state, subject=subject)
+        wait = max(self.parameters.retry_first, self.parameters.news_each * len(self.mesh))
+        return self.standing.ask(report, to, now, wait=wait)
 
     # Keeping the mesh.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dmmp.actions import Replay
-from dmmp.forwarding.answering import MOST_ALLOWANCES, Ages, Allowances
+from dmmp.forwarding.answering import LEAST_STORE, MOST_ALLOWANCES, Ages, Allowances
 from dmmp.forwarding.burst import Outcome
 from dmmp.forwarding.forwarder import Forwarder
 from dmmp.forwarding.wants import Wants, wanted_of
@@ -240,19 +240,44 @@ def test_who_asks_for_everything_again_and_again_gets_what_the_streams_bring_and
             ask(forwarder, CHILD, *range(number + 1), now=1.001 + number / 100 + again / 1000)
     counters = forwarder.counters
     # Not reckoned with the packet that has just come: it came before the first request.
-    assert counters.replayed == 20 + 99
+    assert counters.replayed == 20 + 99 // 4
     assert counters.withheld > 4_000
     # Another has an allowance of its own, and who has rested has it again.
     assert sent(ask(forwarder, CHILD_2, 98, 99, now=2.1)) == {CHILD_2: datagram(98) + datagram(99)}
-    feed(forwarder, *range(100, 120), now=2.2)
-    assert len(sent(ask(forwarder, CHILD, *range(90, 120), now=2.3))[CHILD]) == 20 * size
+    feed(forwarder, *range(100, 180), now=2.2)
+    assert len(sent(ask(forwarder, CHILD, *range(150, 180), now=2.3))[CHILD]) == 20 * size
 
 
 def test_allowances_are_kept_for_a_bounded_number_of_hosts() -> None:
-    allowances = Allowances(1000)
+    allowances = Allowances(1000, 0.5)
     for number in range(2 * MOST_ALLOWANCES):
-        allowances.spend(endpoint(number), 600, 0)
+        allowances.spend(endpoint(number), 600, 0, 0)
     assert len(allowances._left) == MOST_ALLOWANCES
-    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 0) == 400
-    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 500) == 900
-    assert allowances.left(endpoint(0), 0) == allowances.left(endpoint(0), 5000) == 1000
+    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 0, 0) == 400
+    assert allowances.left(endpoint(2 * MOST_ALLOWANCES - 1), 1000, 0) == 900
+    assert allowances.left(endpoint(0), 0, 0) == allowances.left(endpoint(0), 5000, 0) == 1000
+
+
+def test_all_together_get_back_a_quarter_of_what_went_to_the_branches_and_four_stores() -> None:
+    size = len(datagram(1))
+    others = [endpoint(number) for number in range(60, 90)]
+    forwarder = relay(CHILD, CHILD_2, parameters=replace(PARAMETERS, repair_store=10 * size))
+    feed(forwarder, *range(100), now=1.0)
+    replayed = 0
+    for again, other in enumerate(others):
+        replayed += len(sent(ask(forwarder, other, *range(50, 60), now=1.01 + again / 1000))[other])
+        if replayed >= 40 * size:
+            break
+    assert not sent(ask(forwarder, others[-1], *range(50, 60), now=1.1))
+    # A newcomer has all that is kept: it asks for no single packets.
+    newcomer = forwarder.apply(Replay(SESSION, ORIGIN, CHANNEL, 91, b"", others[-2]), 1.1)
+    assert len(sent(newcomer)[others[-2]]) >= 9 * size
+    feed(forwarder, *range(100, 120), now=1.2)
+    assert len(sent(ask(forwarder, others[-1], *range(50, 70), now=1.3))[others[-1]]) == 10 * size
+
+
+def test_nobody_is_sent_more_at_once_than_is_kept_or_a_little() -> None:
+    allowances = Allowances(1 << 20, 0.25)
+    assert allowances.left(CHILD, 0, 0) == LEAST_STORE
+    assert allowances.left(CHILD, 0, 100_000) == 100_000
+    assert allowances.left(CHILD, 0, 9 << 20) == 1 << 20
