@@ -15,6 +15,7 @@ from dmmp.demo.resilience.lab import Shape
 from dmmp.demo.resilience.scenarios import SCENARIOS, Times
 from dmmp.demo.resilience.screen import line_of
 from tests.acceptance.lab import record
+from tests.marks import long
 
 pytestmark = [pytest.mark.namespace, pytest.mark.alone, pytest.mark.slow]
 
@@ -40,7 +41,8 @@ def campaign(swept: None) -> Iterator[Campaign]:
     "name",
     [
         *("super-node", "member", "two-relays", "rp"),
-        *("super-node-leaves", "member-leaves", "loss-5", "partition"),
+        *("super-node-leaves", "loss-5", "partition"),
+        *long("member-leaves"),
     ],
 )
 def test_every_program_hears_what_is_promised(campaign: Campaign, name: str) -> None:

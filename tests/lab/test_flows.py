@@ -19,6 +19,7 @@ from dmmp.roles.recovery import RecoveringRole
 from dmmp.roles.requests import RoundTrip
 from dmmp.sim.network import Conditions
 from dmmp.sim.node import Node
+from tests.marks import long
 
 
 def case(
@@ -113,7 +114,7 @@ def role_of(node: Node) -> RecoveringRole:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *long(2)])
 def test_relatives_that_are_spared_the_messages_learn_the_same(seed: int) -> None:
     """Hosts fail, so that relatives are needed: all figures agree with those of full messages."""
     given = case(200, "nemo-high", 100.0, seed)

@@ -18,6 +18,7 @@ from dmmp.sim.scenario import add_end_host, add_rendezvous_point
 from dmmp.sim.topology import topology
 from dmmp.sim.world import World
 from dmmp.types import Endpoint
+from tests.marks import long
 
 MEMBERS, JOINED = 40, 12.0
 RATE = 25.0
@@ -79,7 +80,7 @@ STILL = replace(Parameters(), nearing_look=0.0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *long(2)])
 def test_ways_get_shorter_and_nobody_misses_a_packet(seed: int) -> None:
     stages = {name: Stage(seed, each) for name, each in (("still", STILL), ("", Parameters()))}
     for stage in stages.values():
