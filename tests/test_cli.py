@@ -450,7 +450,7 @@ def test_rates(text: str, rate: float) -> None:
     assert parse_rate("--bandwidth", text) == rate
 
 
-@pytest.mark.parametrize("text", ["", "M", "-8M", "8X", "0", "8 8M", "nan", "1e9"])
+@pytest.mark.parametrize("text", ["", "M", "-8M", "8X", "0", "8 8M", "nan", "1e9", "9" * 400])
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--bandwidth"):
         parse_rate("--bandwidth", text)

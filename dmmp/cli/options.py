@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import click
 
 from dmmp.errors import UsageError
-from dmmp.policies.capacity import children_of
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -37,7 +36,7 @@ def parse_rate(option: str, text: str) -> float:
     """Read bits per second with an optional k, M, G or T."""
     found = _RATE.fullmatch(text.strip())
     rate = float(found[1]) * _FACTORS[found[2].lower()] if found else 0.0
-    if rate <= 0:
+    if not 0 < rate < float("inf"):
         raise UsageError(f"{option} {text!r} is no rate; write bits per second, like 8M or 1.5G")
     return rate
 
@@ -57,6 +56,8 @@ def parse_limit(option: str, text: str | None) -> float | None:
 
 def out_degree(bandwidth: str, stream_rate: str, given: int | None) -> int:
     """Give the number of children: as given, else as many as the uplink feeds (Decision 81)."""
+    from dmmp.policies.capacity import children_of
+
     if given is not None:
         if not 0 <= given <= OUT_DEGREE_LIMIT:
             raise UsageError(f"--out-degree {given}: 0 to {OUT_DEGREE_LIMIT}")
