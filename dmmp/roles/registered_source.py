@@ -86,10 +86,20 @@ class RegisteredSource(RightfulRole):
 
     # The tree version.
 
-    def report(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
-        """Make a Status Report about a super node."""
+    def report(
+        self,
+        state: HostState,
+        subject: HostRecord,
+        to: Endpoint,
+        now: Instant,
+        wait: float = 0.0,
+    ) -> Send:
+        """Make a Status Report about a super node.
+
+        `wait` seconds until it goes again, 0 as any request (Decision 9).
+        """
         report = self.standing.make(StatusReport, state=state, subject=subject)
-        return self.standing.ask(report, to, now)
+        return self.standing.ask(report, to, now, wait=wait)
 
     def raise_tree(self, state: HostState, subject: HostRecord, now: Instant) -> Actions:
         """Have the RPs raise the tree version for the changed mesh (-03 §5).

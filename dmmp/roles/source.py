@@ -222,13 +222,12 @@ class Source(RegisteredSource):
                 yield self.news(state, subject, peer.endpoint, now)
 
     def news(self, state: HostState, subject: HostRecord, to: Endpoint, now: Instant) -> Send:
-        """Make one of many reports that go out together, and are answered together.
+        """Make one of many reports that go out together, and are answered together (Decision 9).
 
         On a narrow uplink that alone takes longer than a request waits, and all would go again.
         """
-        report = self.standing.make(StatusReport, state=state, subject=subject)
         wait = max(self.parameters.retry_first, self.parameters.news_each * len(self.mesh))
-        return self.standing.ask(report, to, now, wait=wait)
+        return self.report(state, subject, to, now, wait)
 
     # Keeping the mesh.
 
