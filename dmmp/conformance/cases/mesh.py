@@ -286,9 +286,6 @@ def another_mesh_parent(tester: Tester) -> None:
 @case("6/39", "A full one sends away whom the core tree puts elsewhere", "super-node", seconds=10.0)
 def sends_away_in_the_core_tree(tester: Tester) -> None:
     children, asking = _taken_from_a_near_one(tester, SUBJECT_ID)
-    refused = refresh(asking, RefreshKind.CHILD)
-    tester.equal(Status(refused.status), Status.FULL, "the answer where every place is taken")
-    tester.wait(0.5)
     told = [child for child in children if child.seen(LeaveReport)]
     tester.equal(len(told), 1, "how many of its mesh children are sent away")
     report = told[0].expect(LeaveReport)
@@ -301,18 +298,16 @@ def sends_away_in_the_core_tree(tester: Tester) -> None:
 
 @case("6/40", "Nobody is sent away for one whose place is elsewhere", "super-node", seconds=10.0)
 def keeps_who_came_first(tester: Tester) -> None:
-    children, asking = _taken_from_a_near_one(tester, SOURCE_ID)
-    refused = refresh(asking, RefreshKind.CHILD)
-    tester.equal(Status(refused.status), Status.FULL, "the answer where every place is taken")
-    tester.wait(0.5)
+    children, _ = _taken_from_a_near_one(tester, SOURCE_ID)
     told = [child.name for child in children if child.seen(LeaveReport)]
     tester.equal(told, [], "who of its mesh children is sent away")
 
 
 def _taken_from_a_near_one(tester: Tester, near: HostId) -> tuple[list[Peer], Peer]:
-    """Fill its places in the mesh with hosts that are near to the source; name one near to `near`.
+    """Fill its places in the mesh with hosts near to the source; have one near to `near` refused.
 
-    Whoever has no link but its own hangs where that link leads in the core tree.
+    Whoever has no link but its own hangs where that link leads in the core tree. Return the
+    children, and the one that asks for a place.
     """
     nodes = [play_node(tester, f"node{at}", 0x120 + at) for at in range(MOST_NODES)]
     stage = placed(tester, tuple(nodes))
@@ -325,4 +320,7 @@ def _taken_from_a_near_one(tester: Tester, near: HostId) -> tuple[list[Peer], Pe
         given = refresh(child, RefreshKind.CHILD)
         tester.equal(Status(given.status), Status.SUCCESS, "the answer where places are free")
     refresh(asking, RefreshKind.MESH, links=(LinkRecord(near, 1000),))
+    refused = refresh(asking, RefreshKind.CHILD)
+    tester.equal(Status(refused.status), Status.FULL, "the answer where every place is taken")
+    tester.wait(0.5)
     return children, asking
