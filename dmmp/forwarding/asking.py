@@ -309,6 +309,7 @@ class Asking:
         at = pace.silent_at()
         if at is not None:
             pace.alarm_at = at
+            pace.is_alarm_of_idling = not pace.is_steady
             self._alarms.set(Alarm.SILENCE, at, pace)
 
     def _arm_repair(self, channel: Announced) -> None:

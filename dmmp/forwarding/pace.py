@@ -41,8 +41,9 @@ _NEVER = float("-inf")
 class Pace:
     """Counts over the present second and the one before; a pause begins anew.
 
-    `watched` tells whether an alarm stands for this flow, and `alarm_at` when: they belong to the
-    forwarder. `patience` is the entry's: the least silence that counts.
+    `watched` tells whether an alarm stands for this flow, `alarm_at` when, and `is_alarm_of_idling`
+    whether no steady flow was there when it was set: they belong to the forwarder. `patience` is
+    the entry's: the least silence that counts.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Pace:
         "_told",
         "_told_since",
         "alarm_at",
+        "is_alarm_of_idling",
         "last",
         "patience",
         "watched",
@@ -70,6 +72,7 @@ class Pace:
     def __init__(self, parameters: Parameters) -> None:
         self.watched = False
         self.alarm_at: Instant = _NEVER
+        self.is_alarm_of_idling = False
         self.patience = 0.0
         self._gaps = parameters.silence_gaps
         self._least = parameters.silence_least

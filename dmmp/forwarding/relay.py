@@ -127,6 +127,9 @@ class Relay(Proving):
             pace.watched = True
             pace.alarm_at = now + self._parameters.silence_least
             self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
+        elif pace.is_alarm_of_idling and pace.is_steady:
+            # It was set for the next heartbeat, seconds away; the flow has begun since.
+            self._watch(pace)
 
     def _look_again(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
         """Look once more at what waited for a proof, or for a key."""

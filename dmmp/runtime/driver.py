@@ -46,8 +46,8 @@ from dmmp.roles.role import Host
 from dmmp.runtime.doorman import CROWD, Doorman
 from dmmp.runtime.sockets import DatagramSocket
 from dmmp.runtime.sorting import is_data, is_hop_sealed, pieces, sealed_where_due
-from dmmp.security.associations import Regard
 from dmmp.security.gate import Gate
+from dmmp.security.outcomes import Regard
 from dmmp.types import NO_HOST, NO_SESSION, SELF, Endpoint, HostId, Instant, IpAddress, SessionId
 
 GOODBYE = 8.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
-from typing import NamedTuple
 
 from dmmp.alarms import Alarms
 from dmmp.errors import DecodeError, UsageError
@@ -30,6 +29,7 @@ from dmmp.security.handshakes import (
 from dmmp.security.host import Datagram, Host
 from dmmp.security.limits import Limits, Recent
 from dmmp.security.noise import KEY_BYTES
+from dmmp.security.outcomes import Received, Regard, Unknown
 from dmmp.security.peer import Party, Peer
 from dmmp.security.reception import Reception
 from dmmp.security.waiting import Waiting
@@ -41,28 +41,6 @@ KEY_WAIT = 8.0
 
 _INITIATION = prefix(Option.HANDSHAKE_INITIATION)
 _SEALED = (prefix(Option.SEALED), prefix(Option.HOP_SEALED))
-
-
-class Regard(Enum):
-    """What is thought of a datagram before anything is done about it."""
-
-    NONE = "Made up, or damaged."
-    STRANGER = "From anywhere: after all others, and not if there are too many."
-    KNOWN = "From an address that was proven, or in answer to what this host asked."
-
-
-class Received(NamedTuple):
-    """What came of a datagram: plaintexts (one or none), what to send, and who sent it."""
-
-    plaintexts: list[bytes]
-    datagrams: list[Datagram]
-    peer: Peer | None
-
-
-class Unknown(NamedTuple):
-    """The plaintext waits, but nobody knows the static key of this endpoint: ask, `introduce`."""
-
-    endpoint: Endpoint
 
 
 class Associations:
@@ -92,8 +70,10 @@ class Associations:
     *Silence.* Who gets something sealed for an index it does not know says nothing, though it
     may just have restarted. So the sender must notice: three plaintexts unanswered for 2 s, and
     it calls again, meanwhile sending as before; if that changes nothing after 4, 8 and every 16
-    s. And so that one who only listens is not suspected, a host that heard something and had
-    nothing to say for 1 s says so, sealed and empty: shorter than what it heard.
+    s. A message that names another host there brings that forward: what is sent until the call is
+    answered goes over the new association too. And so that one who only listens is not doubted, a
+    host that heard something and had nothing to say for 1 s says so, sealed and empty: shorter
+    than what it heard.
 
     *Other keys.* An endpoint where somebody was heard within 10 s is not given to who comes
     with another static key: an address can be taken over by who is on the path, an identity
@@ -231,9 +211,15 @@ class Associations:
         if contact is None or not contact.current.may_send(now):
             return self._wait(plaintext, to, now)
         datagrams = [self._contacts.seal(contact.current, plaintext, now)]
-        if contact.current.should_renew(now):
+        if contact.is_suspect and self._calls.is_open(to):
+            self._queue(plaintext, to, now)
+        elif contact.current.should_renew(now):
             datagrams += self._call(to, now)
         return datagrams
+
+    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
+        """Call an associated endpoint anew: somebody says that another process is there by now."""
+        return self._call(endpoint, now) if self._contacts.suspect(endpoint, now) else []
 
     def send_all(
         self, plaintexts: Sequence[bytes], to: Endpoint, now: Instant
@@ -243,7 +229,7 @@ class Associations:
         if contact is None or len(max(plaintexts, key=len)) > MAXIMUM_PLAINTEXT_BYTES:
             return None
         association = contact.current
-        if not association.may_send(now) or association.should_renew(now):
+        if not association.may_send(now) or association.should_renew(now) or contact.is_suspect:
             return None
         return self._contacts.seal_all(association, plaintexts, now)
 
@@ -267,9 +253,7 @@ class Associations:
         self._waiting.drop(endpoint)
 
     def _wait(self, plaintext: bytes, to: Endpoint, now: Instant) -> list[Datagram] | Unknown:
-        for gone in self._waiting.put(to, plaintext):
-            if not self._contacts.can_send(gone, now):
-                self._end_call(gone)
+        self._queue(plaintext, to, now)
         if to not in self._waiting or self._calls.is_open(to):
             return []
         if self._key(to) is None:
@@ -277,6 +261,11 @@ class Associations:
                 self._alarms.set(AssociationAlarm.KEY, now + KEY_WAIT, to)
             return Unknown(to)
         return self._call(to, now)
+
+    def _queue(self, plaintext: bytes, to: Endpoint, now: Instant) -> None:
+        for gone in self._waiting.put(to, plaintext):
+            if not self._contacts.can_send(gone, now):
+                self._end_call(gone)
 
     # What comes from outside.
 
@@ -467,6 +456,7 @@ class Associations:
         )
         if made is None:
             self._end_call(endpoint)
+            self._waiting.drop(endpoint)
             if not self._contacts.can_send(endpoint, now):
                 self._fail(endpoint)
             return []

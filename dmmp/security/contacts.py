@@ -50,7 +50,8 @@ class AssociationAlarm(Enum):
 class Contact:
     """The associations of one endpoint: the one that is sent over, and others that still open.
 
-    `doubt_wait` is the time from the last call out of doubt, `doubt_from`, to the next.
+    `doubt_wait` is the time from the last call out of doubt, `doubt_from`, to the next. What is
+    said to a suspect is said to its successor as well.
     """
 
     endpoint: Endpoint
@@ -58,6 +59,7 @@ class Contact:
     others: list[Association] = field(default_factory=list)
     doubt_wait: float = DOUBT_AFTER
     doubt_from: Instant = float("-inf")
+    is_suspect: bool = False
 
     def every(self) -> list[Association]:
         """Return all of them."""
@@ -169,6 +171,7 @@ class Contacts:
     def heard(self, association: Association, plaintext: bytes, now: Instant) -> None:
         """Note that something opened; whoever sent a plaintext is to hear of this end soon."""
         self._by_index.move_to_end(association.index)
+        self._contacts[association.endpoint].is_suspect = False
         if not association.is_heard:
             self._on_first_heard(association, now)
         if plaintext and not is_forwarders(plaintext) and association.owed_since is None:
@@ -189,6 +192,15 @@ class Contacts:
             association.owed_since = association.last_content
             self._alarms.set(AssociationAlarm.SAY, association.last_content + SAY_AFTER, index)
         return []
+
+    def suspect(self, endpoint: Endpoint, now: Instant) -> bool:
+        """Doubt an association on hearsay; not again before long: it may be made up."""
+        contact = self._contacts.get(endpoint)
+        if contact is None or now < contact.doubt_from + DOUBT_MOST:
+            return False
+        contact.doubt_from, contact.is_suspect = now, True
+        self._host.count("suspected")
+        return True
 
     def on_doubt(self, index: int, now: Instant) -> Endpoint | None:
         """Name the endpoint if it is to be called anew: still nothing came back from it."""
@@ -213,7 +225,7 @@ class Contacts:
         """Send over it if both ends would, and keep no more of the others than there may be."""
         if is_preferred(association, contact.current):
             contact.others.append(contact.current)
-            contact.current = association
+            contact.current, contact.is_suspect = association, False
         else:
             contact.others.append(association)
         if len(contact.others) > self._host.limits.superseded:

@@ -25,21 +25,23 @@ from dmmp.messages.header import HEADER_BYTES, HOP_SEALED_FLAGS, OPTION_OFFSET
 from dmmp.messages.options import Option, TlvType
 from dmmp.messages.schema import Message, Tlv
 from dmmp.security.association import is_forwarders
-from dmmp.security.associations import Associations, Regard, Unknown
+from dmmp.security.associations import Associations
 from dmmp.security.budgets import Budgets
 from dmmp.security.data_keys import TAG_BYTES
 from dmmp.security.handshakes import PREFIX_BYTES, prefix
 from dmmp.security.host import Datagram
 from dmmp.security.introductions import (
     endpoints_in,
+    hosts_in,
     introduced,
     introductions,
     split_introductions,
 )
 from dmmp.security.limits import Recent
+from dmmp.security.outcomes import Regard, Unknown
 from dmmp.security.peer import Peer
 from dmmp.security.permissions import permitted
-from dmmp.types import NO_HOST, Endpoint, Instant
+from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 SEALED_BYTES = HEADER_BYTES + TAG_BYTES
 """What a sealed message is longer than the message itself."""
@@ -103,6 +105,7 @@ class Gate:
         self._asked: Recent[Endpoint, Instant] = Recent(MOST_NAMED)
         self._ids: Recent[tuple[int, int], tuple[bytes, Instant]] = Recent(MOST_NAMED)
         self._ids_of: Recent[tuple[int, bytes], tuple[int, ...]] = Recent(MOST_NAMED)
+        self._hosts_at: Recent[Endpoint, tuple[HostId, ...]] = Recent(MOST_NAMED)
         self._budgets = Budgets()
         self.on_renewal: Callable[[bytes], None] = lambda certificate: None
         """Called with a certificate that the authority issued for this host."""
@@ -213,10 +216,25 @@ class Gate:
             return None
         for endpoint in endpoints_in(message):
             self._named_by.put(endpoint, sender)
+        self._is_another(sender, message.source)
+        for endpoint, host in hosts_in(message):
+            if self._is_another(endpoint, host):
+                datagrams += self.associations.suspect(endpoint, now)
         for endpoint, key in introductions(message, rest):
             self.counters["keys_learned"] += 1
             datagrams += self.associations.introduce(endpoint, key, now)
         return message
+
+    def _is_another(self, endpoint: Endpoint, host: HostId) -> bool:
+        """Note which host is said to be at an endpoint; tell if so far only others were.
+
+        A process that starts again gets another id, and knows none of its former associations.
+        """
+        held = self._hosts_at.get(endpoint) or ()
+        if host == NO_HOST or host in held:
+            return False
+        self._hosts_at.put(endpoint, (*held, host)[-MOST_IDS:])
+        return bool(held)
 
     def _owns_id(self, message: Message, peer: Peer, sender: Endpoint, now: Instant) -> bool:
         """Tell whether the sender's id is its own: who uses one first has it while it uses it."""

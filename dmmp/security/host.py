@@ -23,6 +23,7 @@ COUNTERS = (
     "cookies_received",
     "established",
     "doubted",
+    "suspected",
     # What was dropped, by the first reason found.
     "malformed",
     "mac1",

@@ -13,7 +13,7 @@ from dmmp.errors import DecodeError, DecodeReason
 from dmmp.messages.common import HostRecord
 from dmmp.messages.header import HEADER_BYTES
 from dmmp.messages.schema import Message
-from dmmp.types import NOWHERE, Endpoint
+from dmmp.types import NO_HOST, NOWHERE, Endpoint, HostId
 
 MOST_INTRODUCED = 64
 """Hosts introduced by one message: it names no more that a receiver would speak to."""
@@ -25,13 +25,24 @@ _LENGTH = slice(20, 24)
 
 def endpoints_in(message: Message) -> Iterator[Endpoint]:
     """List the endpoints that a message names, in the order of its fields; none twice in a row."""
+    for each in _values(message):
+        if type(each) is HostRecord:
+            each = each.endpoint
+        if type(each) is Endpoint and each.port and each != NOWHERE:
+            yield each
+
+
+def hosts_in(message: Message) -> Iterator[tuple[Endpoint, HostId]]:
+    """List where a message says that hosts are, and which."""
+    for each in _values(message):
+        if type(each) is HostRecord and each.endpoint.port and each.host != NO_HOST:
+            yield each.endpoint, each.host
+
+
+def _values(message: Message) -> Iterator[object]:
     for name in message.PACKED.names:
         value = getattr(message, name)
-        for each in value if type(value) is tuple else (value,):
-            if type(each) is HostRecord:
-                each = each.endpoint
-            if type(each) is Endpoint and each.port and each != NOWHERE:
-                yield each
+        yield from value if type(value) is tuple else (value,)
 
 
 def introduced(

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from dmmp.security.associations import Associations, Unknown
+from dmmp.security.associations import Associations
 from dmmp.security.authority import Authority, Request
 from dmmp.security.identity import CertifiedParty, Trust
+from dmmp.security.outcomes import Unknown
 from dmmp.security.peer import EVERY_CAPABILITY
 from dmmp.types import Endpoint
 

@@ -277,6 +277,19 @@ def test_a_trickle_is_watched_by_its_heartbeats() -> None:
     assert silent.since == pytest.approx(last - 0.6)
 
 
+def test_a_flow_that_begins_while_the_next_heartbeat_is_awaited_is_watched_from_then_on() -> None:
+    forwarder = relay(CHILD)
+    feed(forwarder, 0, 1, 1.0)
+    for beat, at in enumerate((1.2, 1.6, 2.4, 4.0, 7.2), start=2):
+        assert run_until(forwarder, at) == []
+        forwarder.forward(burst(heartbeat(beat, highest=0, started=1)), at)
+    # The next heartbeat is due at 12.2: until 14.8 nothing is remarkable but a flow that stops.
+    for n in range(60):
+        assert run_until(forwarder, 7.5 + n / 100) == []
+        feed(forwarder, 1 + n, 1, 7.5 + n / 100)
+    assert told(forwarder, 60.0) == (8.19, Silent(8.09))
+
+
 def test_when_nothing_is_wanted_any_more_silence_is_expected() -> None:
     forwarder = relay(CHILD)
     for n in range(200):

@@ -15,12 +15,13 @@ from typing import NamedTuple
 from dmmp.errors import AuthenticationError
 from dmmp.messages import Option
 from dmmp.parameters import Parameters
-from dmmp.security.associations import Associations, Received, Unknown
+from dmmp.security.associations import Associations
 from dmmp.security.cookies import mac1_key
 from dmmp.security.handshakes import Said, write_initiation
 from dmmp.security.host import Datagram
 from dmmp.security.limits import Limits
 from dmmp.security.noise import Initiator, KeyPair
+from dmmp.security.outcomes import Received, Unknown
 from dmmp.security.peer import EVERY_CAPABILITY, Peer
 from dmmp.types import Endpoint, Instant
 

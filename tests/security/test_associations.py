@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from dmmp.errors import UsageError
 from dmmp.messages import Option
 from dmmp.security.association import MAXIMUM_PLAINTEXT_BYTES, RENEW_AFTER
-from dmmp.security.associations import KEY_WAIT, Associations, Unknown
+from dmmp.security.associations import KEY_WAIT, Associations
 from dmmp.security.calls import TRIES
 from dmmp.security.handshakes import INITIATION_FILLED
 from dmmp.security.limits import Limits
+from dmmp.security.outcomes import Unknown
 from tests.marks import long
 from tests.security.association_stage import (
     WALL,

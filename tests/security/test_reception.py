@@ -7,12 +7,13 @@ from random import Random
 
 from dmmp.messages import Option
 from dmmp.messages.header import HEADER, VERSION
-from dmmp.security.associations import Associations, Unknown
+from dmmp.security.associations import Associations
 from dmmp.security.calls import TRIES
 from dmmp.security.cookies import MAC_BYTES, MACS_BYTES, Cookies, mac1_key, with_macs
 from dmmp.security.handshakes import INITIATION_FILLED, prefix
 from dmmp.security.host import COUNTERS
 from dmmp.security.limits import Limits
+from dmmp.security.outcomes import Unknown
 from dmmp.types import Endpoint
 from tests.security.association_stage import (
     HANDSHAKE,

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dmmp.messages.options import Option
-from dmmp.security.associations import Associations, Received, Unknown
+from dmmp.security.associations import Associations
 from dmmp.security.handshakes import prefix
 from dmmp.security.host import Datagram
 from dmmp.security.limits import Limits
+from dmmp.security.outcomes import Received, Unknown
 from dmmp.types import Endpoint
 from tests.fuzz.feed import Feed
 from tests.fuzz.target import Target

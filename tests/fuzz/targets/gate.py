@@ -19,9 +19,10 @@ from dmmp.messages import (
 )
 from dmmp.messages.common import HostFlag, HostRecord
 from dmmp.messages.schema import Message
-from dmmp.security.associations import Associations, Received
+from dmmp.security.associations import Associations
 from dmmp.security.gate import Gate
 from dmmp.security.host import Datagram
+from dmmp.security.outcomes import Received
 from dmmp.security.peer import Capability, Peer
 from dmmp.security.permissions import NEEDS, OWN_RECORD
 from dmmp.types import Endpoint, Instant, SessionId
@@ -54,6 +55,9 @@ class Opened:
     def introduce(self, endpoint: Endpoint, static_key: bytes, now: Instant) -> list[Datagram]:
         assert len(static_key) == 32
         self.introduced += 1
+        return []
+
+    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
         return []
 
     def key(self, endpoint: Endpoint) -> bytes | None:
