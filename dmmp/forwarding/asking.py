@@ -304,6 +304,17 @@ class Asking:
         outcome.transmits.append(Transmit(request, len(request), to))
         self.counters.requests += 1
 
+    def _heed(self, pace: Pace, packets: int, now: Instant) -> None:
+        """Note data from upstream, and look for silence from now on."""
+        pace.heard(packets, now)
+        if not pace.watched:
+            pace.watched = True
+            pace.alarm_at = now + self._parameters.silence_least
+            self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
+        elif pace.is_alarm_of_idling and pace.is_steady:
+            # It was set for the next heartbeat, seconds away; the flow has begun since.
+            self._watch(pace)
+
     def _watch(self, pace: Pace) -> None:
         """Look for silence when it would be remarkable, as things stand now."""
         at = pace.silent_at()

@@ -15,7 +15,6 @@ from dmmp.forwarding.cache import Key
 from dmmp.forwarding.channels import ORIGIN_MASK, Announced, Channel, Plan
 from dmmp.forwarding.ordered import Order
 from dmmp.forwarding.origination import Origin
-from dmmp.forwarding.pace import Pace
 from dmmp.forwarding.proofs import Proofs
 from dmmp.forwarding.proving import Proving
 from dmmp.forwarding.repair import MAXIMUM_NUMBERS, Wanted, signed
@@ -119,17 +118,6 @@ class Relay(Proving):
                 self._heed(plan.pace, proven.packets, now)
         if believed and channel.proofs is not None and channel.proofs.is_news:
             self._look_again(outcome, channel, now)
-
-    def _heed(self, pace: Pace, packets: int, now: Instant) -> None:
-        """Note data from upstream, and look for silence from now on."""
-        pace.heard(packets, now)
-        if not pace.watched:
-            pace.watched = True
-            pace.alarm_at = now + self._parameters.silence_least
-            self._alarms.set(Alarm.SILENCE, pace.alarm_at, pace)
-        elif pace.is_alarm_of_idling and pace.is_steady:
-            # It was set for the next heartbeat, seconds away; the flow has begun since.
-            self._watch(pace)
 
     def _look_again(self, outcome: Outcome, channel: Announced, now: Instant) -> None:
         """Look once more at what waited for a proof, or for a key."""

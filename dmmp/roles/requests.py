@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from random import Random
 
 from dmmp.actions import Send
@@ -25,22 +26,41 @@ MOST_EXCUSES = 2
 """Late alarms of one request that cost no try: a host that is always late must give up too."""
 
 
+LEAST_OF = 4
+"""Samples of which at least the shortest is how far a host is: some 40 s of Refreshes."""
+
+
 @dataclass(slots=True)
 class RoundTrip:
-    """A round trip as RFC 6298 smooths it, in seconds."""
+    """A round trip as RFC 6298 smooths it, in seconds, and the least of late: how far it is.
+
+    What a busy machine or a queue adds says something of how long to wait, nothing of the way.
+    """
 
     smoothed: float | None = None
     variation: float = 0.0
     is_guess: bool = False
     """It came from an answer that may have been to a repetition: the next clean one replaces it."""
+    _least: float = inf
+    _least_before: float = inf
+    _samples: int = 0
 
     def sample(self, seconds: float) -> None:
         """Take in one measured round trip."""
         if self.smoothed is None or self.is_guess:
             self.smoothed, self.variation, self.is_guess = seconds, seconds / 2, False
-        else:
-            self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
-            self.smoothed += (seconds - self.smoothed) / 8
+            self._least, self._least_before, self._samples = seconds, inf, 1
+            return
+        self.variation += (abs(seconds - self.smoothed) - self.variation) / 4
+        self.smoothed += (seconds - self.smoothed) / 8
+        if self._samples == LEAST_OF:
+            self._least_before, self._least, self._samples = self._least, inf, 0
+        self._least = min(self._least, seconds)
+        self._samples += 1
+
+    def least(self) -> float | None:
+        """Return the shortest of the last samples, `LEAST_OF` to twice as many; None: no sample."""
+        return None if self.smoothed is None else min(self._least, self._least_before)
 
     def timeout(self, least: float, unknown: float) -> float:
         """Return how long to wait for an answer: at least `least`, `unknown` if never measured."""

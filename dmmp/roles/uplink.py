@@ -267,7 +267,7 @@ class UplinkRole(ParentRole):
 
     def parent_trip(self, parent: Parent) -> float | None:
         """Return the round trip to the parent in seconds, if it is known."""
-        return self.round_trip.smoothed
+        return self.round_trip.least()
 
     def patience(self) -> float:
         """Return three round trips to the parent, in whole steps, so that it seldom changes."""

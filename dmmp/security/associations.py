@@ -219,7 +219,11 @@ class Associations:
 
     def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
         """Call an associated endpoint anew: somebody says that another process is there by now."""
-        return self._call(endpoint, now) if self._contacts.suspect(endpoint, now) else []
+        if not self._contacts.suspect(endpoint, now):
+            return []
+        # One that goes on has been called in vain, and waits longer and longer.
+        self._calls.close(endpoint)
+        return self._call(endpoint, now)
 
     def send_all(
         self, plaintexts: Sequence[bytes], to: Endpoint, now: Instant

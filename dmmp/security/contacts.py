@@ -59,6 +59,7 @@ class Contact:
     others: list[Association] = field(default_factory=list)
     doubt_wait: float = DOUBT_AFTER
     doubt_from: Instant = float("-inf")
+    suspected_at: Instant = float("-inf")
     is_suspect: bool = False
 
     def every(self) -> list[Association]:
@@ -196,9 +197,9 @@ class Contacts:
     def suspect(self, endpoint: Endpoint, now: Instant) -> bool:
         """Doubt an association on hearsay; not again before long: it may be made up."""
         contact = self._contacts.get(endpoint)
-        if contact is None or now < contact.doubt_from + DOUBT_MOST:
+        if contact is None or now < contact.suspected_at + DOUBT_MOST:
             return False
-        contact.doubt_from, contact.is_suspect = now, True
+        contact.suspected_at, contact.is_suspect = now, True
         self._host.count("suspected")
         return True
 

@@ -216,25 +216,32 @@ class Gate:
             return None
         for endpoint in endpoints_in(message):
             self._named_by.put(endpoint, sender)
-        self._is_another(sender, message.source)
+        if message.source != NO_HOST:
+            self._note_host(sender, message.source)
         for endpoint, host in hosts_in(message):
-            if self._is_another(endpoint, host):
-                datagrams += self.associations.suspect(endpoint, now)
+            datagrams += self._hear_of(endpoint, host, now)
         for endpoint, key in introductions(message, rest):
             self.counters["keys_learned"] += 1
             datagrams += self.associations.introduce(endpoint, key, now)
         return message
 
-    def _is_another(self, endpoint: Endpoint, host: HostId) -> bool:
-        """Note which host is said to be at an endpoint; tell if so far only others were.
+    def _hear_of(self, endpoint: Endpoint, host: HostId, now: Instant) -> list[Datagram]:
+        """Note who is said to be at an endpoint; call it anew if so far only others were.
 
         A process that starts again gets another id, and knows none of its former associations.
         """
         held = self._hosts_at.get(endpoint) or ()
-        if host == NO_HOST or host in held:
-            return False
-        self._hosts_at.put(endpoint, (*held, host)[-MOST_IDS:])
-        return bool(held)
+        if host in held:
+            return []
+        datagrams = self.associations.suspect(endpoint, now) if held else []
+        if datagrams or not held or self.associations.peer(endpoint) is None:
+            self._note_host(endpoint, host)
+        return datagrams
+
+    def _note_host(self, endpoint: Endpoint, host: HostId) -> None:
+        held = self._hosts_at.get(endpoint) or ()
+        if host not in held:
+            self._hosts_at.put(endpoint, (*held, host)[-MOST_IDS:])
 
     def _owns_id(self, message: Message, peer: Peer, sender: Endpoint, now: Instant) -> bool:
         """Tell whether the sender's id is its own: who uses one first has it while it uses it."""

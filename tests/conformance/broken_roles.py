@@ -123,6 +123,16 @@ def renumbered(original: Any) -> Any:
     return pass_down
 
 
+def waits_for_the_heartbeat(original: Any) -> Any:
+    """Take no notice of a flow that begins while a heartbeat is awaited."""
+
+    def _watch(self: Any, pace: Any) -> None:
+        original(self, pace)
+        pace.is_alarm_of_idling = False
+
+    return _watch
+
+
 def anybody_makes_room(original: Any) -> Any:
     """Send a child away for whoever asks."""
 
@@ -277,6 +287,12 @@ BROKEN = [
             MEMBER,
             "7/43:probed-in-silence",
             swapped(OverlayRole, "on_retry", nothing),
+        ),
+        (
+            "waits for a heartbeat while data comes",
+            MEMBER,
+            "7/73:watched-after-a-rest",
+            swapped(Asking, "_watch", waits_for_the_heartbeat),
         ),
         (
             "accepts above its out-degree",

@@ -193,3 +193,24 @@ def test_every_request_ends_exactly_once(steps: list[tuple[int, int]]) -> None:
     assert len(ended) == len(set(ended))
     assert len(table) == len(opened) - len(ended)
     assert all(table.is_waiting(sequence) != (sequence in ended) for sequence in opened)
+
+
+def test_how_far_a_host_is_says_the_least_of_its_last_round_trips() -> None:
+    trip = RoundTrip()
+    assert trip.least() is None
+    for seconds in (0.02, 0.005, 0.01, 0.03):
+        trip.sample(seconds)
+    assert trip.least() == 0.005
+    for _ in range(4):
+        trip.sample(0.01)
+    assert trip.least() == 0.005
+    trip.sample(0.02)
+    assert trip.least() == 0.01, "the way has become longer"
+
+
+def test_a_guess_is_forgotten_with_the_first_clean_round_trip() -> None:
+    trip = RoundTrip()
+    trip.sample(0.001)
+    trip.is_guess = True
+    trip.sample(0.01)
+    assert trip.least() == 0.01

@@ -125,6 +125,13 @@ def test_who_was_named_so_before_is_not_called_again(scene: Scene) -> None:
     assert scene.name(record(21, 2)) == 0
 
 
+def test_who_starts_again_twice_in_a_short_time_is_called_when_it_may_be(scene: Scene) -> None:
+    assert scene.name(record(21, 2)) == 1
+    assert scene.name(record(22, 2)) == 0
+    scene.network.run(LATER)
+    assert scene.name(record(22, 2)) == 1
+
+
 def test_who_is_nobodys_and_who_is_nowhere_is_not_called(scene: Scene) -> None:
     assert scene.name(record(0, 2)) == 0
     assert scene.name(HostRecord(HostId(21))) == 0

@@ -112,6 +112,21 @@ def probed_in_silence(tester: Tester) -> None:
     tester.equal(again, first, "the second try")
 
 
+@case("7/73", "A flow that begins after a rest is watched like any", *BOTH, seconds=15.0)
+def watched_after_a_rest(tester: Tester) -> None:
+    stage = placed(tester)
+    stream = _flow(stage)
+    stream.send(stage.parent, 1)
+    for pause in (0.2, 0.4, 0.8, 1.6):
+        tester.wait(pause)
+        stream.beat(stage.parent)
+    # The next is due 3.2 s after the last one, so for 3.9 s more nothing is remarkable.
+    tester.wait(1.0)
+    stream.flow(stage.parent)
+    tester.check(not stage.parent.seen(ProbeRequest), "it is probed while data comes")
+    stage.parent.expect(ProbeRequest, within=SILENCE)
+
+
 @case("7/44", "A parent that answers the probe stays the parent", *BOTH, seconds=20.0)
 def stays_at_a_living_parent(tester: Tester) -> None:
     stage = _in_the_flow(tester)

@@ -57,6 +57,9 @@ class Opened:
         self.introduced += 1
         return []
 
+    def peer(self, endpoint: Endpoint) -> Peer | None:
+        return self.peer_now
+
     def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
         return []
 
