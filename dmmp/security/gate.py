@@ -219,7 +219,9 @@ class Gate:
         if message.source != NO_HOST:
             self._note_host(sender, message.source)
         for endpoint, host in hosts_in(message):
-            datagrams += self._hear_of(endpoint, host, now)
+            # What it believes of its own address may be another's: behind NATs many have the same.
+            if host != message.source:
+                datagrams += self._hear_of(endpoint, host, now)
         for endpoint, key in introductions(message, rest):
             self.counters["keys_learned"] += 1
             datagrams += self.associations.introduce(endpoint, key, now)

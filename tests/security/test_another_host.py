@@ -132,6 +132,10 @@ def test_who_starts_again_twice_in_a_short_time_is_called_when_it_may_be(scene: 
     assert scene.name(record(22, 2)) == 1
 
 
+def test_what_a_host_believes_of_its_own_address_makes_nobody_call(scene: Scene) -> None:
+    assert scene.name(record(30, 2)) == 0
+
+
 def test_who_is_nobodys_and_who_is_nowhere_is_not_called(scene: Scene) -> None:
     assert scene.name(record(0, 2)) == 0
     assert scene.name(HostRecord(HostId(21))) == 0
