@@ -47,6 +47,10 @@ from dmmp.roles.standing import Standing
 from dmmp.roles.states import Confirming, Joined, Leaving, Offer, Parent
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
+SILENT_WAITS = 1.5
+"""So many of the shortest waits for an answer to a probe, and three round trips: then a backup that
+was asked with the parent is as likely dead."""
+
 RELATIVE_TRIES = 2
 """Tries of a Refresh to a backup or a sibling (Decision 9): the next one is due in seconds."""
 
@@ -61,6 +65,8 @@ class RecoveringRole(SeekingRole):
         """The parent lost last: whoever names it does not know yet."""
         self.unanswered: set[HostId] = set()
         """Of those that only another RP names, who answered no Refresh."""
+        self.asked: dict[Endpoint, Instant] = {}
+        """Of the backups that were probed with the parent and have not answered, when."""
         self.silent_since: Instant | None = None
         self.shown_since: Instant | None = None
 
@@ -185,15 +191,20 @@ class RecoveringRole(SeekingRole):
 
     def doubt_parent(self, parent: Parent, now: Instant) -> Actions:
         """Probe the parent, quickly, and the backups with it (Decision 20)."""
-        least = self.parameters.probe_wait_least
+        least, trip = self.parameters.probe_wait_least, self.round_trip.least()
         wait = self.round_trip.timeout(least, self.parameters.retry_first)
+        if trip is not None:
+            # What a busy moment adds is smoothed away within a minute, which is too late for this.
+            wait = min(wait, least + 2 * trip)
         yield from self.probe(parent.endpoint, now, self.parameters.probe_tries, wait, 1.0)
         for offer in self.backup_offers(parent)[:BACKUPS]:
-            if self.standing.requests.is_open(ProbeRequest, offer.candidate.record.endpoint, True):
+            endpoint = offer.candidate.record.endpoint
+            if self.standing.requests.is_open(ProbeRequest, endpoint, True):
                 continue
+            self.asked[endpoint] = now
             yield self.standing.ask(
                 self.standing.make(ProbeRequest, timestamp=0),
-                offer.candidate.record.endpoint,
+                endpoint,
                 now,
                 tries=1,
                 wait=self.parameters.probe_wait,
@@ -222,6 +233,7 @@ class RecoveringRole(SeekingRole):
         request = self.matched(message, sender)
         if request is None:
             return
+        self.asked.pop(sender, None)
         parent = self.parent()
         if parent is not None and sender == parent.endpoint:
             self.sample(request, now)
@@ -332,13 +344,23 @@ class RecoveringRole(SeekingRole):
         yield from self._tell_relatives(parent, now)
         yield from self.give_back(now)
         offers = self.backup_offers(parent)
-        if offers:
+        silent = [offer for offer in offers if self._is_silent(offer, now)]
+        living = [offer for offer in offers if offer not in silent]
+        self.asked.clear()
+        if living:
             yield from self.confirm(
-                offers[0], tuple(offers[1:]), None, False, now, self.elsewhere(parent)
+                living[0], (*living[1:], *silent), None, False, now, self.elsewhere(parent)
             )
         else:
             yield from self.seek(self.elsewhere(parent), now)
         yield from self.tell_children(now)
+
+    def _is_silent(self, offer: Offer, now: Instant) -> bool:
+        """Tell whether a backup should have answered its probe by now: it may be dead as well."""
+        asked = self.asked.get(offer.candidate.record.endpoint)
+        trip = offer.candidate.round_trip or 0.0
+        least = SILENT_WAITS * self.parameters.probe_wait_least
+        return asked is not None and now - asked >= max(least, 3 * trip)
 
     def on_forged(self, message: Forged, sender: Endpoint, now: Instant) -> Actions:
         """Leave a parent that passes on what the origin did not send: it should have checked.
@@ -405,7 +427,7 @@ class RecoveringRole(SeekingRole):
         backups.sort(key=lambda kin: (parent.record.host in kin.path, -kin.heard))
         return [
             Offer(
-                Candidate(kin.record, kin.round_trip.smoothed),
+                Candidate(kin.record, kin.round_trip.least()),
                 kin.super_node,
                 kin.path,
             )

@@ -252,8 +252,9 @@ class SeekingRole(UplinkRole):
         parent = with_relatives(Parent(record, sender, path, message.super_node), message)
         self.standing.is_fed, self.round_trip = True, RoundTrip()
         probed = state.offer.candidate.round_trip
-        if request.sent_again and probed is not None:
-            self.round_trip.sample(probed)
+        if probed is not None:
+            # The answer may have waited for a handshake, or for a host that is busy with orphans.
+            self.round_trip.sample(min(probed, now - request.sent))
         else:
             self.sample(request, now)
         for other in state.others:

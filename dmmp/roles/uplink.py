@@ -270,11 +270,12 @@ class UplinkRole(ParentRole):
         return self.round_trip.least()
 
     def patience(self) -> float:
-        """Return three round trips to the parent, in whole steps, so that it seldom changes."""
-        smoothed = self.round_trip.smoothed
-        if smoothed is None:
-            return 0.0
-        return ceil(3 * smoothed / PATIENCE_STEP) * PATIENCE_STEP
+        """Return three round trips to the parent, in whole steps, so that it seldom changes.
+
+        0 while none is known.
+        """
+        trip = self.round_trip.least() or 0.0
+        return ceil(3 * trip / PATIENCE_STEP) * PATIENCE_STEP
 
     def on_refresh_unanswered(self, request: Request, now: Instant) -> Actions:
         """A Refresh was not answered: the confirmation failed, or the parent is gone."""

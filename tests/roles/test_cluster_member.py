@@ -88,11 +88,9 @@ def joined(
                 super_node=HostId(3),
                 root_path=(HostId(2),),
             )
-            actions = member.receive(offer, at(3), now)
+            actions = member.receive(offer, at(3), now - PARAMETERS.offers_wait)
     if not sends(actions, RefreshRequest):
-        alarm = member.next_alarm()
-        assert alarm is not None
-        actions = member.wake(now + PARAMETERS.offers_wait)
+        actions = member.wake(now)
     confirm = only(actions, RefreshRequest)
     assert confirm.to == at(3)
     done = answer(

@@ -25,6 +25,7 @@ from dmmp.messages.common import HostRecord, LeaveReason, Phase, RefreshKind, St
 from dmmp.messages.local import Silence, Unreachable, Withholding
 from dmmp.roles.end_host import EndHost
 from dmmp.roles.points import Points
+from dmmp.roles.requests import RoundTrip
 from dmmp.types import SELF, HostId, Instant
 from tests.roles.stage import (
     ME,
@@ -237,8 +238,11 @@ def test_an_older_tree_version_of_the_parent_is_taken_over_and_told_below() -> N
     assert told[1:] == [0, 1]
 
 
-def with_two_backups() -> tuple[EndHost, Instant]:
-    """Make a member of two backups that have answered, 4 and 6, 4 heard last; also when."""
+def with_two_backups(trip: float = 0.02) -> tuple[EndHost, Instant]:
+    """Make a member of two backups that have answered, 4 and 6, 4 heard last; also when.
+
+    Both are `trip` seconds away and back.
+    """
     member, now = with_backup(), 10.1
     heard = {at(4): False, at(6): False}
     while not all(heard.values()):
@@ -261,6 +265,9 @@ def with_two_backups() -> tuple[EndHost, Instant]:
             pending += sends(member.receive(done, send.to, now), RefreshRequest)
             heard[send.to] = True
     role: Any = member.role
+    for kin in role.kinship.named.values():
+        kin.round_trip = RoundTrip()
+        kin.round_trip.sample(trip)
     role.kinship.named[HostId(4)].heard = now + 0.1
     role.round_trip.sample(0.02)
     return member, now + 0.1
@@ -269,7 +276,7 @@ def with_two_backups() -> tuple[EndHost, Instant]:
 @pytest.mark.parametrize("first", [True, False], ids=["chosen-lives", "chosen-is-silent"])
 def test_a_backup_that_lives_is_preferred_to_one_that_has_not_answered(first: bool) -> None:
     """What killed the parent may have killed its parent, too: its waits are the longest."""
-    member, now = with_two_backups()
+    member, now = with_two_backups(trip=0.1)
     probes = {s.to: s for s in sends(member.receive(Silence(now), SELF, now), ProbeRequest)}
     actions, now = next_verdict(member)
     assert [send.to for send in sends(actions, RefreshRequest)] == [at(4)]
@@ -292,6 +299,30 @@ def test_a_backup_that_lives_is_preferred_to_one_that_has_not_answered(first: bo
         )
         after = member.receive(full, at(6), now + 0.1)
         assert [send.to for send in sends(after, RefreshRequest)] == [at(4)]
+
+
+def test_when_no_backup_answers_its_probe_others_are_asked_as_well() -> None:
+    """Whoever is dead is not waited for alone: its confirmation takes 0.3 s to be given up."""
+    member, now = with_two_backups()
+    member.receive(Silence(now), SELF, now)
+    actions, _ = next_verdict(member)
+    assert not [send for send in sends(actions, RefreshRequest) if send.to in (at(4), at(6))]
+    assert {send.to for send in sends(actions, JoinRequest)} >= {at(4), at(6)}
+
+
+def test_a_backup_that_has_not_answered_its_probe_comes_last() -> None:
+    member, now = with_two_backups()
+    probes = {s.to: s for s in sends(member.receive(Silence(now), SELF, now), ProbeRequest)}
+    alive = answer(probes[at(6)], ProbeResponse, 6, timestamp=0, sender=super_node(6))
+    member.receive(alive, at(6), now + 0.02)
+    role: Any = member.role
+    role.kinship.named[HostId(4)].heard = now + 0.05
+    actions, now = next_verdict(member)
+    (confirm,) = sends(actions, RefreshRequest)
+    assert confirm.to == at(6)
+    full = answer(confirm, RefreshResponse, 6, status=Status.FULL, sender=super_node(6))
+    after = member.receive(full, at(6), now + 0.02)
+    assert [send.to for send in sends(after, RefreshRequest)] == [at(4)]
 
 
 def test_a_parent_that_lives_while_the_flow_is_silent_is_shown_where_this_host_is() -> None:
