@@ -156,9 +156,11 @@ class ClusterMember(NearingRole):
         request = self.standing.requests.peek(message, sender)
         state = self.state
         assert isinstance(state, Probing)
-        if request is None or request.lasting:
+        named = any(candidate.endpoint == sender for candidate in state.candidates)
+        if request is None or request.lasting or not named:
             yield from self.on_probe_response(message, sender, now)
             return
+        self.unproven.pop(sender, None)
         self.standing.requests.close(message.sequence)
         trip = now - request.sent
         candidates, trips = list(state.candidates), list(state.round_trips)

@@ -48,8 +48,8 @@ from dmmp.roles.states import Confirming, Joined, Leaving, Offer, Parent
 from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 SILENT_WAITS = 1.5
-"""So many of the shortest waits for an answer to a probe, and three round trips: then a backup that
-was asked with the parent is as likely dead."""
+"""So many of the shortest waits for an answer to a probe, or three round trips if that is more:
+then a backup that was probed with the parent is taken for as dead as the parent."""
 
 RELATIVE_TRIES = 2
 """Tries of a Refresh to a backup or a sibling (Decision 9): the next one is due in seconds."""
@@ -65,8 +65,8 @@ class RecoveringRole(SeekingRole):
         """The parent lost last: whoever names it does not know yet."""
         self.unanswered: set[HostId] = set()
         """Of those that only another RP names, who answered no Refresh."""
-        self.asked: dict[Endpoint, Instant] = {}
-        """Of the backups that were probed with the parent and have not answered, when."""
+        self.unproven: dict[Endpoint, Instant] = {}
+        """Backups that were probed with the parent, and have not answered since, and when."""
         self.silent_since: Instant | None = None
         self.shown_since: Instant | None = None
 
@@ -157,6 +157,7 @@ class RecoveringRole(SeekingRole):
             kin.refuses()
         else:
             self.kinship.heard(kin, message.sender, message.root_path, message.super_node, now)
+            self.unproven.pop(sender, None)
             request.sample(kin.round_trip, now)
         yield from self.install(now)
 
@@ -194,14 +195,16 @@ class RecoveringRole(SeekingRole):
         least, trip = self.parameters.probe_wait_least, self.round_trip.least()
         wait = self.round_trip.timeout(least, self.parameters.retry_first)
         if trip is not None:
-            # What a busy moment adds is smoothed away within a minute, which is too late for this.
-            wait = min(wait, least + 2 * trip)
+            # What a busy moment adds to the variation is there for a minute: too long for this.
+            wait = min(wait, max(least + 2 * trip, self.round_trip.smoothed or 0.0))
+        if not self.standing.requests.is_open(ProbeRequest, parent.endpoint):
+            self.unproven.clear()
         yield from self.probe(parent.endpoint, now, self.parameters.probe_tries, wait, 1.0)
         for offer in self.backup_offers(parent)[:BACKUPS]:
             endpoint = offer.candidate.record.endpoint
             if self.standing.requests.is_open(ProbeRequest, endpoint, True):
                 continue
-            self.asked[endpoint] = now
+            self.unproven.setdefault(endpoint, now)
             yield self.standing.ask(
                 self.standing.make(ProbeRequest, timestamp=0),
                 endpoint,
@@ -233,9 +236,10 @@ class RecoveringRole(SeekingRole):
         request = self.matched(message, sender)
         if request is None:
             return
-        self.asked.pop(sender, None)
+        self.unproven.pop(sender, None)
         parent = self.parent()
         if parent is not None and sender == parent.endpoint:
+            self.unproven.clear()
             self.sample(request, now)
             if message.sender.host != parent.record.host:
                 yield from self.lose_parent("replaced by another host", now)
@@ -344,20 +348,25 @@ class RecoveringRole(SeekingRole):
         yield from self._tell_relatives(parent, now)
         yield from self.give_back(now)
         offers = self.backup_offers(parent)
-        silent = [offer for offer in offers if self._is_silent(offer, now)]
-        living = [offer for offer in offers if offer not in silent]
-        self.asked.clear()
+        silent = {o.candidate.record.endpoint for o in offers if self._is_silent(o, now)}
+        living = [
+            offer
+            for offer in offers
+            if offer.candidate.record.endpoint not in silent
+            and parent.record.host not in offer.path
+        ]
+        self.unproven.clear()
+        # Whoever may be dead too, or cut off too, is asked with others, and not waited for alone.
+        then = sorted(self.elsewhere(parent), key=lambda c: c.record.endpoint in silent)
         if living:
-            yield from self.confirm(
-                living[0], (*living[1:], *silent), None, False, now, self.elsewhere(parent)
-            )
+            yield from self.confirm(living[0], tuple(living[1:]), None, False, now, tuple(then))
         else:
-            yield from self.seek(self.elsewhere(parent), now)
+            yield from self.seek(then, now)
         yield from self.tell_children(now)
 
     def _is_silent(self, offer: Offer, now: Instant) -> bool:
-        """Tell whether a backup should have answered its probe by now: it may be dead as well."""
-        asked = self.asked.get(offer.candidate.record.endpoint)
+        """Tell whether a backup should have answered its probe by now."""
+        asked = self.unproven.get(offer.candidate.record.endpoint)
         trip = offer.candidate.round_trip or 0.0
         least = SILENT_WAITS * self.parameters.probe_wait_least
         return asked is not None and now - asked >= max(least, 3 * trip)

@@ -70,10 +70,10 @@ class Associations:
     *Silence.* Who gets something sealed for an index it does not know says nothing, though it
     may just have restarted. So the sender must notice: three plaintexts unanswered for 2 s, and
     it calls again, meanwhile sending as before; if that changes nothing after 4, 8 and every 16
-    s. A message that names another host there brings that forward: what is sent until the call is
-    answered goes over the new association too. And so that one who only listens is not doubted, a
-    host that heard something and had nothing to say for 1 s says so, sealed and empty: shorter
-    than what it heard.
+    s. A message that names another host there brings that forward: what is said until anything
+    opens from there is said over the new association too. And so that one who only listens is
+    not doubted, a host that heard something and had nothing to say for 1 s says so, sealed and
+    empty: shorter than what it heard.
 
     *Other keys.* An endpoint where somebody was heard within 10 s is not given to who comes
     with another static key: an address can be taken over by who is on the path, an identity
@@ -211,8 +211,9 @@ class Associations:
         if contact is None or not contact.current.may_send(now):
             return self._wait(plaintext, to, now)
         datagrams = [self._contacts.seal(contact.current, plaintext, now)]
-        if contact.is_suspect and self._calls.is_open(to):
-            self._queue(plaintext, to, now)
+        if self._calls.is_open(to):
+            if contact.keeps(plaintext):
+                self._queue(plaintext, to, now)
         elif contact.current.should_renew(now):
             datagrams += self._call(to, now)
         return datagrams
@@ -221,8 +222,9 @@ class Associations:
         """Call an associated endpoint anew: somebody says that another process is there by now."""
         if not self._contacts.suspect(endpoint, now):
             return []
-        # One that goes on has been called in vain, and waits longer and longer.
-        self._calls.close(endpoint)
+        if len(self._calls.indexes(endpoint)) > 1:
+            # It is called in vain, and after longer and longer waits.
+            self._calls.close(endpoint)
         return self._call(endpoint, now)
 
     def send_all(
@@ -348,6 +350,10 @@ class Associations:
                 return self._drop_as("usurping")
             self._half_open.take(association)
             datagrams = self._adopt(association, now)
+        contact = self._contacts.get(sender)
+        if contact is not None and contact.is_suspect and contact.current.may_send(now):
+            # It lives, and what was kept has reached it; late, it would come after what is newer.
+            self._waiting.take(sender)
         self._contacts.heard(association, plaintext, now)
         if (
             association.initiated

@@ -62,6 +62,10 @@ class Contact:
     suspected_at: Instant = float("-inf")
     is_suspect: bool = False
 
+    def keeps(self, plaintext: bytes) -> bool:
+        """Tell whether a plaintext is to be said to the successor as well: if it is a message."""
+        return self.is_suspect and not is_forwarders(plaintext)
+
     def every(self) -> list[Association]:
         """Return all of them."""
         return [self.current, *self.others]
@@ -195,7 +199,7 @@ class Contacts:
         return []
 
     def suspect(self, endpoint: Endpoint, now: Instant) -> bool:
-        """Doubt an association on hearsay; not again before long: it may be made up."""
+        """Note that another process is said to be there; not again for 16 s: it may be made up."""
         contact = self._contacts.get(endpoint)
         if contact is None or now < contact.suspected_at + DOUBT_MOST:
             return False

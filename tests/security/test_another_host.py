@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from dmmp.messages import ProbeRequest, RefreshResponse, encode
+from dmmp.messages import Option, ProbeRequest, RefreshResponse, encode
 from dmmp.messages.common import HostRecord, Status
 from dmmp.messages.schema import Message
 from dmmp.security.contacts import DOUBT_MOST
 from dmmp.security.gate import Gate
 from dmmp.security.outcomes import Unknown
 from dmmp.types import HostId, SessionId
-from tests.security.association_stage import Network, associated, at, table
+from tests.security.association_stage import Network, associated, at, is_kind, table
 
 DELAY = 0.02
 LATER = DOUBT_MOST + 1.0
@@ -51,6 +51,21 @@ def test_one_that_is_suspected_and_lives_hears_on() -> None:
     network.run(1.0)
     assert network.got(2) == [b"good"]
     assert network.hosts[at(1)].sizes()["queued_bytes"] == 0
+
+
+def test_what_a_living_suspect_has_got_is_not_said_again_after_what_is_newer() -> None:
+    network = associated()
+    # The call is slow: it takes a cookie, or a second try.
+    network.cut = lambda sent: is_kind(sent, Option.HANDSHAKE_INITIATION) and network.now < 103.2
+    network.put(network.hosts[at(1)].suspect(at(2), network.now), at(1))
+    network.say(1, 2, b"older")
+    network.run(DELAY + 0.001)
+    network.say(2, 1, b"yes")
+    network.run(DELAY + 0.001)
+    network.say(1, 2, b"newer")
+    network.run(5.0)
+    assert network.got(2) == [b"older", b"newer"]
+    assert network.hosts[at(2)].counters["established"] == 2, "the call was answered in the end"
 
 
 def test_nobody_is_called_on_hearsay_more_often_than_every_sixteen_seconds() -> None:
