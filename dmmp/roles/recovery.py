@@ -49,7 +49,7 @@ from dmmp.types import NO_HOST, Endpoint, HostId, Instant
 
 SILENT_WAITS = 1.5
 """So many of the shortest waits for an answer to a probe, or three round trips if that is more:
-then a backup that was probed with the parent is taken for as dead as the parent."""
+then a backup that was probed with the parent is taken for as dead as it (Decision 80)."""
 
 RELATIVE_TRIES = 2
 """Tries of a Refresh to a backup or a sibling (Decision 9): the next one is due in seconds."""

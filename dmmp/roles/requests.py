@@ -27,7 +27,7 @@ MOST_EXCUSES = 2
 
 
 LEAST_OF = 4
-"""Samples of which at least the shortest is how far a host is: some 40 s of Refreshes."""
+"""Samples of which at least the shortest is how far a host is: 40 s of Refreshes (Decision 75)."""
 
 
 @dataclass(slots=True)

@@ -218,12 +218,14 @@ class Associations:
             datagrams += self._call(to, now)
         return datagrams
 
-    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
-        """Call an associated endpoint anew: somebody says that another process is there by now."""
+    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram] | None:
+        """Call an associated endpoint anew: somebody says that another process is there by now.
+
+        None if nobody is known there, or if that was said less than 16 s ago.
+        """
         if not self._contacts.suspect(endpoint, now):
-            return []
-        if len(self._calls.indexes(endpoint)) > 1:
-            # It is called in vain, and after longer and longer waits.
+            return None
+        if len(self._calls.indexes(endpoint)) > 1:  # In vain, and after longer and longer waits.
             self._calls.close(endpoint)
         return self._call(endpoint, now)
 
@@ -235,7 +237,9 @@ class Associations:
         if contact is None or len(max(plaintexts, key=len)) > MAXIMUM_PLAINTEXT_BYTES:
             return None
         association = contact.current
-        if not association.may_send(now) or association.should_renew(now) or contact.is_suspect:
+        if not association.may_send(now) or association.should_renew(now):
+            return None
+        if contact.is_suspect and self._calls.is_open(to):
             return None
         return self._contacts.seal_all(association, plaintexts, now)
 
@@ -350,11 +354,9 @@ class Associations:
                 return self._drop_as("usurping")
             self._half_open.take(association)
             datagrams = self._adopt(association, now)
-        contact = self._contacts.get(sender)
-        if contact is not None and contact.is_suspect and contact.current.may_send(now):
+        if self._contacts.heard(association, plaintext, now):
             # It lives, and what was kept has reached it; late, it would come after what is newer.
             self._waiting.take(sender)
-        self._contacts.heard(association, plaintext, now)
         if (
             association.initiated
             and association.should_renew(now)

@@ -173,15 +173,21 @@ class Contacts:
             self._watch(association, association.unanswered_since + DOUBT_AFTER)
         return datagrams
 
-    def heard(self, association: Association, plaintext: bytes, now: Instant) -> None:
-        """Note that something opened; whoever sent a plaintext is to hear of this end soon."""
+    def heard(self, association: Association, plaintext: bytes, now: Instant) -> bool:
+        """Note that something opened; whoever sent a plaintext is to hear of this end soon.
+
+        Return whether it was suspected until now, and could be sent to all the same.
+        """
         self._by_index.move_to_end(association.index)
-        self._contacts[association.endpoint].is_suspect = False
+        contact = self._contacts[association.endpoint]
+        is_cleared = contact.is_suspect and contact.current.may_send(now)
+        contact.is_suspect = False
         if not association.is_heard:
             self._on_first_heard(association, now)
         if plaintext and not is_forwarders(plaintext) and association.owed_since is None:
             association.owed_since = now
             self._alarms.set(AssociationAlarm.SAY, now + SAY_AFTER, association.index)
+        return is_cleared
 
     def on_say(self, index: int, now: Instant) -> list[Datagram]:
         """Say that this end is there, unless it said anything since it heard something."""

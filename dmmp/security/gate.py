@@ -230,15 +230,16 @@ class Gate:
     def _hear_of(self, endpoint: Endpoint, host: HostId, now: Instant) -> list[Datagram]:
         """Note who is said to be at an endpoint; call it anew if so far only others were.
 
-        A process that starts again gets another id, and knows none of its former associations.
+        A process that starts again gets another id, and knows none of its former associations
+        (Decision 82).
         """
         held = self._hosts_at.get(endpoint) or ()
         if host in held:
             return []
         datagrams = self.associations.suspect(endpoint, now) if held else []
-        if datagrams or not held or self.associations.peer(endpoint) is None:
+        if datagrams is not None or self.associations.peer(endpoint) is None:
             self._note_host(endpoint, host)
-        return datagrams
+        return datagrams or []
 
     def _note_host(self, endpoint: Endpoint, host: HostId) -> None:
         held = self._hosts_at.get(endpoint) or ()

@@ -60,8 +60,8 @@ class Opened:
     def peer(self, endpoint: Endpoint) -> Peer | None:
         return self.peer_now
 
-    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram]:
-        return [Datagram(b"", endpoint)] if int(now) % 2 else []
+    def suspect(self, endpoint: Endpoint, now: Instant) -> list[Datagram] | None:
+        return [Datagram(b"", endpoint)] if int(now) % 2 else None
 
     def key(self, endpoint: Endpoint) -> bytes | None:
         return bytes(32) if endpoint in WORLD.hosts else None
